@@ -131,9 +131,12 @@ impl Error {
 fn io_exit(source: &io::Error, verb: &str) -> u8 {
     use io::ErrorKind as K;
     match source.kind() {
-        K::StorageFull | K::QuotaExceeded | K::Interrupted | K::WouldBlock | K::ResourceBusy | K::OutOfMemory => {
-            exit::TEMPORARY
-        }
+        K::StorageFull
+        | K::QuotaExceeded
+        | K::Interrupted
+        | K::WouldBlock
+        | K::ResourceBusy
+        | K::OutOfMemory => exit::TEMPORARY,
         K::PermissionDenied | K::ReadOnlyFilesystem => exit::PERMISSION,
         _ if is_out_of_files(source) => exit::TEMPORARY,
         _ if verb == "create" => exit::CANT_CREATE,
@@ -144,7 +147,8 @@ fn io_exit(source: &io::Error, verb: &str) -> u8 {
 /// EMFILE or ENFILE: passes by itself.
 fn is_out_of_files(source: &io::Error) -> bool {
     let raw = source.raw_os_error();
-    raw == Some(rustix::io::Errno::MFILE.raw_os_error()) || raw == Some(rustix::io::Errno::NFILE.raw_os_error())
+    raw == Some(rustix::io::Errno::MFILE.raw_os_error())
+        || raw == Some(rustix::io::Errno::NFILE.raw_os_error())
 }
 
 fn remedy(source: &io::Error) -> &'static str {
@@ -153,7 +157,9 @@ fn remedy(source: &io::Error) -> &'static str {
         K::StorageFull => "; free some space and try again",
         K::QuotaExceeded => "; raise the quota or free some space and try again",
         K::PermissionDenied => "; the spool belongs to the user who runs the agent (mode 0700)",
-        K::ReadOnlyFilesystem => "; choose a spool on a file system that can be written (--spool or SPOOL_DIR)",
+        K::ReadOnlyFilesystem => {
+            "; choose a spool on a file system that can be written (--spool or SPOOL_DIR)"
+        }
         _ => "",
     }
 }

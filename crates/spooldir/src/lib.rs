@@ -5,11 +5,44 @@
 //!
 //! - [`record`]: what a producer says; [`json`]: how strictly it is read;
 //! - [`name`]: ids, delivery keys, and what a file name means;
+//! - [`layout`]: the directories; [`fs`]: the file system as a few verbs; `open`: reading what strangers left;
+//! - [`entry`]: the states and the pure function between them; [`moves`]: the same on disk;
+//! - [`publish`]: how a record gets in, and stays; [`intake`]: how a file that was dropped becomes an entry;
+//! - [`journal`]: what happened, line by line; [`audit`]: that nothing is missing; [`upkeep`]: what is cleared away;
+//! - [`lock`]: one agent a spool; [`time`]: the wall clock.
+//! - `fault` (feature `fault`): a file system that fails on demand.
+//!
+//! ```
+//! use spooldir::{Id, Spool};
+//!
+//! let home = std::env::temp_dir().join(format!("spool-example-{}", std::process::id()));
+//! let spool = Spool::create(&home)?;
+//! let record = br#"{"sessionKey":"agent:main:main","text":"The build is done."}"#;
+//! spool.publish(&Id::mint(), record, true)?; // from here on the record is kept
+//! # std::fs::remove_dir_all(&home).ok();
+//! # Ok::<(), spooldir::Error>(())
+//! ```
+pub mod audit;
+pub mod entry;
 pub mod error;
+#[cfg(feature = "fault")]
+pub mod fault;
+pub mod fs;
+pub mod intake;
+pub mod journal;
 pub mod json;
+pub mod layout;
+pub mod lock;
+pub mod moves;
 pub mod name;
+mod open;
+pub mod publish;
 pub mod record;
+pub mod time;
+pub mod upkeep;
 
+pub use entry::{Entry, Event, State};
 pub use error::{Error, exit};
+pub use layout::{Dir, Spool};
 pub use name::{Id, Key};
 pub use record::Record;

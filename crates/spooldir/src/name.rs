@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -20,9 +21,9 @@ pub const ID_RULE: &str =
 /// What every published file name ends in.
 pub const SUFFIX: &str = ".json";
 
-/// The id of an entry.
+/// The id of an entry. Cheap to clone: an agent keeps many.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Id(Box<str>);
+pub struct Id(Arc<str>);
 
 impl Id {
     /// Checks a text against the grammar of ids.
@@ -112,7 +113,9 @@ impl Key {
 
     /// The keys of the earlier epochs, oldest first, at most the last 16: a probe asks for each.
     pub fn former(&self) -> Vec<Key> {
-        (self.epoch.saturating_sub(16).max(1)..self.epoch).map(|epoch| Key { epoch, ..self.clone() }).collect()
+        (self.epoch.saturating_sub(16).max(1)..self.epoch)
+            .map(|epoch| Key { epoch, ..self.clone() })
+            .collect()
     }
 }
 
@@ -149,7 +152,8 @@ impl FromStr for Key {
             next = parts.next();
         }
         if let Some(epoch) = next {
-            key.epoch = canonical(epoch).filter(|n| *n > 1).and_then(|n| n.try_into().ok()).ok_or_else(wrong)?;
+            key.epoch =
+                canonical(epoch).filter(|n| *n > 1).and_then(|n| n.try_into().ok()).ok_or_else(wrong)?;
         }
         if parts.next().is_some() { Err(wrong()) } else { Ok(key) }
     }

@@ -35,7 +35,10 @@ impl fmt::Display for Flaw {
         match self {
             Flaw::Bad(why) => f.write_str(why),
             Flaw::Version(v) => {
-                write!(f, "version {v} of the format, this program reads version {VERSION}; update it and release the entry")
+                write!(
+                    f,
+                    "version {v} of the format, this program reads version {VERSION}; update it and release the entry"
+                )
             }
         }
     }
@@ -105,7 +108,15 @@ macro_rules! words {
         }
     };
 }
-words!(Status, Ok = "ok", Failed = "failed", Timeout = "timeout", Cancelled = "cancelled", Lost = "lost", Info = "info");
+words!(
+    Status,
+    Ok = "ok",
+    Failed = "failed",
+    Timeout = "timeout",
+    Cancelled = "cancelled",
+    Lost = "lost",
+    Info = "info"
+);
 words!(Deliver, Turn = "turn", Message = "message", Note = "note");
 words!(Notify, Always = "always", Failure = "failure", Never = "never");
 
@@ -261,7 +272,9 @@ fn status_of(task: Option<&Task>) -> Status {
 }
 
 fn session_key(members: &Members<'_>) -> Result<Option<String>, Flaw> {
-    let Some(key) = members.text("sessionKey")? else { return Ok(None) };
+    let Some(key) = members.text("sessionKey")? else {
+        return Ok(None);
+    };
     if key.trim().is_empty() {
         return Ok(None);
     }
@@ -309,7 +322,11 @@ fn task(m: &Members<'_>) -> Result<Task, Flaw> {
 }
 
 fn output(m: &Members<'_>) -> Result<Output, Flaw> {
-    Ok(Output { tail: m.text("tail")?, truncated: m.flag("truncated")?.unwrap_or(false), path: m.text("path")? })
+    Ok(Output {
+        tail: m.text("tail")?,
+        truncated: m.flag("truncated")?.unwrap_or(false),
+        path: m.text("path")?,
+    })
 }
 
 fn route(m: &Members<'_>) -> Result<Route, Flaw> {
@@ -366,24 +383,34 @@ impl<'a> Members<'a> {
     }
 
     fn uint(&self, name: &str) -> Result<Option<u64>, Flaw> {
-        self.get(name).map(|v| v.as_u64().ok_or_else(|| self.wrong(name, "must be a whole number, not negative"))).transpose()
+        self.get(name)
+            .map(|v| v.as_u64().ok_or_else(|| self.wrong(name, "must be a whole number, not negative")))
+            .transpose()
     }
 
     fn int(&self, name: &str) -> Result<Option<i64>, Flaw> {
-        self.get(name).map(|v| v.as_i64().ok_or_else(|| self.wrong(name, "must be a whole number"))).transpose()
+        self.get(name)
+            .map(|v| v.as_i64().ok_or_else(|| self.wrong(name, "must be a whole number")))
+            .transpose()
     }
 
     fn flag(&self, name: &str) -> Result<Option<bool>, Flaw> {
-        self.get(name).map(|v| v.as_bool().ok_or_else(|| self.wrong(name, "must be true or false"))).transpose()
+        self.get(name)
+            .map(|v| v.as_bool().ok_or_else(|| self.wrong(name, "must be true or false")))
+            .transpose()
     }
 
     fn id(&self, name: &str) -> Result<Option<Id>, Flaw> {
-        let Some(text) = self.text(name)? else { return Ok(None) };
+        let Some(text) = self.text(name)? else {
+            return Ok(None);
+        };
         Id::new(&text).map(Some).map_err(|_| self.wrong(name, crate::name::ID_RULE))
     }
 
     fn word<T>(&self, name: &str, read: fn(&str) -> Option<T>, words: &[&str]) -> Result<Option<T>, Flaw> {
-        let Some(text) = self.text(name)? else { return Ok(None) };
+        let Some(text) = self.text(name)? else {
+            return Ok(None);
+        };
         read(&text).map(Some).ok_or_else(|| self.wrong(name, &format!("must be one of {}", words.join(", "))))
     }
 
@@ -470,7 +497,9 @@ mod tests {
     #[test]
     fn notify_decides_who_is_told() {
         let told = |n: &str, s: &str| {
-            Record::parse(format!(r#"{{"text":"x","notify":"{n}","status":"{s}"}}"#).as_bytes()).unwrap().is_told()
+            Record::parse(format!(r#"{{"text":"x","notify":"{n}","status":"{s}"}}"#).as_bytes())
+                .unwrap()
+                .is_told()
         };
         assert!(told("always", "ok"));
         assert!(!told("failure", "ok"));

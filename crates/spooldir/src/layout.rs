@@ -1,0 +1,277 @@
+//! The spool's directories (`spool-format.md` section 2): creating them, opening them, refusing what is none.
+//!
+//! What it keeps true: all state directories are real directories on one file system, they belong to us, and nobody
+//! else may write into them. A spool of a later format is left alone.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Context, Error, exit};
+use crate::fs::{Fs, RealFs};
+
+/// A directory of the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the directories are those of spool-format.md section 2")]
+pub enum Dir {
+    Tmp,
+    New,
+    Sending,
+    Deferred,
+    Hold,
+    Dead,
+    Done,
+    Dismissed,
+    Runs,
+    Journal,
+}
+
+impl Dir {
+    /// All of them.
+    pub const ALL: [Dir; 10] = [
+        Dir::Tmp,
+        Dir::New,
+        Dir::Sending,
+        Dir::Deferred,
+        Dir::Hold,
+        Dir::Dead,
+        Dir::Done,
+        Dir::Dismissed,
+        Dir::Runs,
+        Dir::Journal,
+    ];
+
+    /// Those that are the state of an entry, in the order of its life.
+    pub const STATES: [Dir; 7] =
+        [Dir::New, Dir::Sending, Dir::Deferred, Dir::Hold, Dir::Dead, Dir::Done, Dir::Dismissed];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dir::Tmp => "tmp",
+            Dir::New => "new",
+            Dir::Sending => "sending",
+            Dir::Deferred => "deferred",
+            Dir::Hold => "hold",
+            Dir::Dead => "dead",
+            Dir::Done => "done",
+            Dir::Dismissed => "dismissed",
+            Dir::Runs => "runs",
+            Dir::Journal => "journal",
+        }
+    }
+
+    /// The word for the state it is.
+    pub fn state_word(self) -> &'static str {
+        match self {
+            Dir::New => "pending",
+            Dir::Hold => "held",
+            other => other.name(),
+        }
+    }
+
+    /// The state directory a word names.
+    pub fn from_state_word(word: &str) -> Option<Dir> {
+        Dir::STATES.into_iter().find(|dir| dir.state_word() == word)
+    }
+}
+
+/// The format this crate keeps, as the file `format` in the spool says it.
+const FORMAT: &str = "spool 1\n";
+
+/// A spool: a directory that holds the states.
+#[derive(Clone)]
+pub struct Spool {
+    root: PathBuf,
+    fs: Arc<dyn Fs>,
+}
+
+impl std::fmt::Debug for Spool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spool").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+impl Spool {
+    /// Opens a spool, creating what is missing of it.
+    ///
+    /// # Errors
+    /// [`Error::Layout`] when the directory cannot be used as one, [`Error::Io`] when it cannot be made.
+    pub fn create(root: &Path) -> Result<Spool, Error> {
+        Spool::create_on(root, Arc::new(RealFs::new()))
+    }
+
+    /// As [`Spool::create`], on a file system of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Spool::create`].
+    pub fn create_on(root: &Path, fs: Arc<dyn Fs>) -> Result<Spool, Error> {
+        let spool = Spool { root: root.to_owned(), fs };
+        if spool.fs.stat(root).at("look at", root)?.is_none() {
+            spool.fs.make_dirs(root).at("create", root)?;
+        }
+        spool.check_root()?;
+        for dir in Dir::ALL {
+            let path = spool.dir(dir);
+            match spool.fs.make_dir(&path) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e).at("create", path),
+                _ => {}
+            }
+        }
+        spool.check_format(true)?;
+        spool.check_dirs()?;
+        Ok(spool)
+    }
+
+    /// Opens a spool that is there.
+    ///
+    /// # Errors
+    /// [`Error::Layout`] when there is none, or none that this program may use.
+    pub fn open(root: &Path) -> Result<Spool, Error> {
+        Spool::open_on(root, Arc::new(RealFs::new()))
+    }
+
+    /// As [`Spool::open`], on a file system of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn open_on(root: &Path, fs: Arc<dyn Fs>) -> Result<Spool, Error> {
+        let spool = Spool { root: root.to_owned(), fs };
+        spool.check_root()?;
+        spool.check_format(false)?;
+        spool.check_dirs()?;
+        Ok(spool)
+    }
+
+    /// The directory it is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The path of one of its directories.
+    pub fn dir(&self, dir: Dir) -> PathBuf {
+        self.root.join(dir.name())
+    }
+
+    /// The file system it is on.
+    pub fn fs(&self) -> &dyn Fs {
+        &*self.fs
+    }
+
+    fn refuse<T>(&self, reason: impl Into<String>, exit: u8) -> Result<T, Error> {
+        Err(Error::Layout { path: self.root.clone(), reason: reason.into(), exit })
+    }
+
+    fn check_root(&self) -> Result<(), Error> {
+        let Some(meta) = self.fs.stat(&self.root).at("look at", &self.root)? else {
+            return self
+                .refuse("there is no such directory; spool-put creates it at its first use", exit::CONFIG);
+        };
+        if !meta.is_dir {
+            return self.refuse("it is not a directory", exit::CONFIG);
+        }
+        if meta.uid != rustix::process::geteuid().as_raw() {
+            return self.refuse(
+                "it belongs to another user; run as its owner, or choose your own",
+                exit::PERMISSION,
+            );
+        }
+        if meta.mode & 0o022 != 0 {
+            return self.refuse("others may write into it; run chmod 700 on it", exit::PERMISSION);
+        }
+        Ok(())
+    }
+
+    /// Looks at the file `format`; a missing one is made where we may create.
+    fn check_format(&self, may_create: bool) -> Result<(), Error> {
+        let path = self.root.join("format");
+        match self.fs.read(&path, 64) {
+            Ok(content) if content.bytes == FORMAT.as_bytes() => Ok(()),
+            Ok(content) => {
+                let said: String = String::from_utf8_lossy(&content.bytes).trim().chars().take(20).collect();
+                let why =
+                    format!("its format is {said:?}, this program keeps \"spool 1\"; update the program");
+                self.refuse(why, exit::CONFIG)
+            }
+            Err(e) if e.is_gone() && may_create => match self.fs.replace(&path, FORMAT.as_bytes()) {
+                Err(e) => Err(e).at("create", path),
+                Ok(()) => self.fs.sync_dir(&self.root).at("sync", &self.root),
+            },
+            Err(e) if e.is_gone() => self.refuse(
+                "it is not a spool (no file \"format\" in it); spool-put creates one at its first use",
+                exit::CONFIG,
+            ),
+            Err(e) => Err(e.into_error("read", path)),
+        }
+    }
+
+    fn check_dirs(&self) -> Result<(), Error> {
+        let root = self.fs.stat(&self.root).at("look at", &self.root)?.map(|m| m.dev);
+        for dir in Dir::ALL {
+            let path = self.dir(dir);
+            match self.fs.stat(&path).at("look at", &path)? {
+                Some(meta) if !meta.is_dir => {
+                    return self.refuse(format!("{} in it is not a directory", dir.name()), exit::CONFIG);
+                }
+                Some(meta) if Some(meta.dev) != root => {
+                    let why =
+                        format!("{} in it is on another file system, so nothing can be renamed", dir.name());
+                    return self.refuse(why, exit::CONFIG);
+                }
+                Some(_) => {}
+                None => {
+                    let why =
+                        format!("the directory {} in it is missing; spool-put makes it anew", dir.name());
+                    return self.refuse(why, exit::CONFIG);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn reason(result: Result<Spool, Error>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_spool_is_made_once_and_opened_ever_after() {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().join("a/b/spool");
+        assert!(reason(Spool::open(&root)).contains("no such directory"));
+        Spool::create(&root).unwrap();
+        Spool::create(&root).unwrap();
+        Spool::open(&root).unwrap();
+        for dir in Dir::ALL {
+            let mode = std::fs::metadata(root.join(dir.name())).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{}", dir.name());
+        }
+    }
+
+    #[test]
+    fn what_is_no_spool_is_refused_with_the_cause() {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().join("spool");
+        std::fs::write(&root, "x").unwrap();
+        assert!(reason(Spool::create(&root)).contains("not a directory"));
+        std::fs::remove_file(&root).unwrap();
+        std::fs::create_dir(&root).unwrap();
+        assert!(reason(Spool::open(&root)).contains("not a spool"));
+        Spool::create(&root).unwrap();
+        std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(reason(Spool::open(&root)).contains("chmod 700"));
+        std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o700)).unwrap();
+        std::fs::write(root.join("format"), "spool 2\n").unwrap();
+        assert!(reason(Spool::create(&root)).contains("update the program"));
+        std::fs::write(root.join("format"), FORMAT).unwrap();
+        std::fs::remove_dir(root.join("new")).unwrap();
+        assert!(reason(Spool::open(&root)).contains("new in it is missing"));
+        std::fs::write(root.join("new"), "x").unwrap();
+        assert!(reason(Spool::create(&root)).contains("new in it is not a directory"));
+    }
+}

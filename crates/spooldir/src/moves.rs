@@ -1,0 +1,294 @@
+//! Transitions on disk: each is one rename, and the reason of a person's or the agent's decision lies beside it.
+//!
+//! [`Spool::advance`] asks [`crate::entry::next`] and renames; nothing else in the project moves an entry. The reason
+//! of a dead, held or dismissed entry is written to `ID.why.json` **before** the entry moves there, and a reason that
+//! cannot be written (full disk) does not stop the move: a rename needs no space.
+
+use std::ffi::OsStr;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::entry::{Entry, Event, State, next};
+use crate::error::{Context, Error};
+use crate::layout::{Dir, Spool};
+use crate::name::{Id, SUFFIX};
+
+/// Why an entry is dead, held or dismissed: the content of `ID.why.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Why {
+    /// A sentence for a person. Never quotes the record.
+    pub reason: String,
+    /// When, in milliseconds since 1970-01-01 UTC.
+    pub at: u64,
+    /// Attempts that failed before.
+    pub attempts: u32,
+    /// The last delivery key, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The name under which the file was dropped, where that was not the id (lossy where it was not UTF-8).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped_as: Option<String>,
+}
+
+impl Spool {
+    /// The path of an entry's file.
+    pub fn path(&self, entry: &Entry) -> PathBuf {
+        self.dir(entry.dir()).join(entry.file_name())
+    }
+
+    /// Moves an entry to the state that follows, by one rename.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] when the state does not allow it or the entry is not there any more, [`Error::Io`].
+    pub fn advance(&self, entry: &Entry, event: &Event) -> Result<Entry, Error> {
+        let fail = |reason: String| Error::Entry { verb: event.word(), id: entry.id.to_string(), reason };
+        let state = next(&entry.state, event).map_err(|e| fail(e.to_string()))?;
+        let to = Entry::new(entry.id.clone(), state);
+        let (from_path, to_path) = (self.path(entry), self.path(&to));
+        match self.fs().rename(&from_path, &to_path) {
+            Ok(()) => Ok(to),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                Err(fail(format!("it is not {} any more", entry.state.word())))
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(fail(format!("another entry with that id is already {}", to.state.word())))
+            }
+            Err(e) => Err(e).at("rename", from_path),
+        }
+    }
+
+    /// As [`Spool::advance`], into a state that has a reason.
+    ///
+    /// # Errors
+    /// As [`Spool::advance`]; a reason that cannot be written is not an error.
+    pub fn advance_why(&self, entry: &Entry, event: &Event, why: &Why) -> Result<Entry, Error> {
+        if let Ok(state) = next(&entry.state, event) {
+            self.write_why(state.dir(), &entry.id, why);
+        }
+        let to = self.advance(entry, event)?;
+        self.forget_why(entry.dir(), &entry.id);
+        Ok(to)
+    }
+
+    /// Moves a file of `new/` that is no good record to `dead/` under a new id, byte for byte.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be moved.
+    pub fn bury(&self, name: &OsStr, why: &Why) -> Result<Id, Error> {
+        let id = Id::mint();
+        let dropped_as = Some(name.to_string_lossy().into_owned());
+        self.write_why(Dir::Dead, &id, &Why { dropped_as, ..why.clone() });
+        let from = self.dir(Dir::New).join(name);
+        let to = self.path(&Entry::new(id.clone(), State::Dead));
+        match self.fs().rename(&from, &to) {
+            Ok(()) => Ok(id),
+            Err(e) => {
+                self.forget_why(Dir::Dead, &id);
+                Err(e).at("rename", from)
+            }
+        }
+    }
+
+    /// Takes an entry out of the states that have a reason; the reason goes with it.
+    ///
+    /// # Errors
+    /// As [`Spool::advance`].
+    pub fn release(&self, entry: &Entry) -> Result<Entry, Error> {
+        let to = self.advance(entry, &Event::Retry)?;
+        self.forget_why(entry.dir(), &entry.id);
+        // A person was told that it will be tried: keep that over a power cut.
+        let new = self.dir(Dir::New);
+        self.fs().sync_dir(&new).at("flush", new)?;
+        Ok(to)
+    }
+
+    /// Reads why an entry is where it is.
+    pub fn why(&self, entry: &Entry) -> Option<Why> {
+        let content = self.fs().read(&self.why_path(entry.dir(), &entry.id), 64 * 1024).ok()?;
+        serde_json::from_slice(&content.bytes).ok()
+    }
+
+    fn why_path(&self, dir: Dir, id: &Id) -> PathBuf {
+        self.dir(dir).join(format!("{id}.why{SUFFIX}"))
+    }
+
+    fn write_why(&self, dir: Dir, id: &Id, why: &Why) {
+        if matches!(dir, Dir::Dead | Dir::Hold | Dir::Dismissed)
+            && let Ok(json) = serde_json::to_vec(why)
+        {
+            // Best effort, as promised above: the journal says it too.
+            let _written = self.fs().replace(&self.why_path(dir, id), &json).is_ok();
+        }
+    }
+
+    fn forget_why(&self, dir: Dir, id: &Id) {
+        if matches!(dir, Dir::Dead | Dir::Hold | Dir::Dismissed) {
+            let _gone = self.fs().remove(&self.why_path(dir, id)).is_ok();
+        }
+    }
+
+    /// Finds the entry with an id, in whatever state it is.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a directory cannot be looked at.
+    pub fn find(&self, id: &Id) -> Result<Option<Entry>, Error> {
+        // In the order of an entry's life, so that one that moves on meanwhile is met later.
+        self.find_in(id, &Dir::STATES)
+    }
+
+    /// Finds the entry with an id in the first of these states that has it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a directory cannot be looked at.
+    pub fn find_in(&self, id: &Id, dirs: &[Dir]) -> Result<Option<Entry>, Error> {
+        for dir in dirs.iter().copied() {
+            let found = if matches!(dir, Dir::Sending | Dir::Deferred) {
+                let mut found = None;
+                self.each_entry(dir, |entry, _| {
+                    if entry.id == *id {
+                        found = Some(entry);
+                    }
+                })?;
+                found
+            } else {
+                let path = self.dir(dir).join(format!("{id}{SUFFIX}"));
+                let there = self.fs().stat(&path).at("look at", &path)?;
+                there.and_then(|_| Entry::from_name(dir, &format!("{id}{SUFFIX}")))
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Mends a move that a crash cut in half where a rename had to be made of a link and a removal: of two names of one
+    /// file, the one further on in an entry's life stays. Returns whether there was something to mend.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn mend(&self, id: &Id) -> Result<bool, Error> {
+        let mut later: Option<(u64, u64)> = None;
+        let mut mended = false;
+        for dir in Dir::STATES.into_iter().rev() {
+            let Some(entry) = self.find_in(id, &[dir])? else { continue };
+            let path = self.path(&entry);
+            let Some(meta) = self.fs().stat(&path).at("look at", &path)? else { continue };
+            if later == Some((meta.dev, meta.ino)) {
+                self.fs().remove(&path).at("remove", path)?;
+                mended = true;
+            } else {
+                later = Some((meta.dev, meta.ino));
+            }
+        }
+        Ok(mended)
+    }
+
+    /// Shows each entry in a state directory, by its name alone. Reasons and foreign files are passed over.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be listed.
+    pub fn each_entry(&self, dir: Dir, mut see: impl FnMut(Entry, &str)) -> Result<(), Error> {
+        let path = self.dir(dir);
+        self.fs()
+            .list(&path, &mut |name, is_file| {
+                if is_file
+                    && let Some(name) = name.to_str()
+                    && let Some(entry) = Entry::from_name(dir, name)
+                {
+                    see(entry, name);
+                }
+                ControlFlow::Continue(())
+            })
+            .at("list", path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Key;
+
+    fn spool() -> (tempfile::TempDir, Spool) {
+        let home = tempfile::tempdir().unwrap();
+        let spool = Spool::create(home.path()).unwrap();
+        (home, spool)
+    }
+
+    fn pending(spool: &Spool, id: &str) -> Entry {
+        let id = Id::new(id).unwrap();
+        spool.publish(&id, br#"{"text":"x"}"#, false).unwrap();
+        Entry::new(id, State::Pending)
+    }
+
+    #[test]
+    fn a_transition_is_one_rename_and_is_found_by_the_id() {
+        let (_home, spool) = spool();
+        let key = Key::mint();
+        let mut entry = pending(&spool, "job-1");
+        for event in [
+            Event::Take { key },
+            Event::Rekey,
+            Event::Fail { due_ms: 5, alone: true },
+            Event::Take { key: Key::mint() },
+            Event::Tell,
+            Event::Prove,
+        ] {
+            entry = spool.advance(&entry, &event).unwrap();
+            assert_eq!(spool.find(&entry.id).unwrap(), Some(entry.clone()));
+        }
+        assert_eq!(entry.state, State::Done);
+    }
+
+    #[test]
+    fn a_reason_goes_in_before_the_entry_and_out_with_it() {
+        let (_home, spool) = spool();
+        let entry = pending(&spool, "job-1");
+        let why = Why { reason: "no such session".into(), at: 7, ..Why::default() };
+        let dead = spool.advance_why(&entry, &Event::Condemn, &why).unwrap();
+        assert_eq!(spool.why(&dead), Some(why));
+        let held = spool.advance_why(&dead, &Event::Hold, &Why::default()).unwrap();
+        assert_eq!(spool.why(&dead), None);
+        let entry = spool.release(&held).unwrap();
+        assert_eq!(entry.state, State::Pending);
+        assert_eq!(std::fs::read_dir(spool.dir(Dir::Dead)).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(spool.dir(Dir::Hold)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn half_a_move_is_mended_and_two_files_are_left_alone() {
+        let (_home, spool) = spool();
+        let entry = pending(&spool, "job-1");
+        assert!(!spool.mend(&entry.id).unwrap());
+        let sending = Entry::new(entry.id.clone(), State::Sending { key: Key::mint(), attempts: 0 });
+        std::fs::hard_link(spool.path(&entry), spool.path(&sending)).unwrap();
+        assert!(spool.mend(&entry.id).unwrap());
+        assert_eq!(spool.find(&entry.id).unwrap(), Some(sending));
+        std::fs::write(spool.path(&entry), "{}").unwrap();
+        assert!(!spool.mend(&entry.id).unwrap());
+    }
+
+    #[test]
+    fn two_who_move_the_same_entry_do_not_both_succeed() {
+        let (_home, spool) = spool();
+        let entry = pending(&spool, "job-1");
+        spool.advance(&entry, &Event::Hold).unwrap();
+        let error = spool.advance(&entry, &Event::Condemn).unwrap_err();
+        assert!(error.to_string().contains("not pending any more"), "{error}");
+    }
+
+    #[test]
+    fn garbage_is_buried_byte_for_byte_whatever_its_name() {
+        use std::os::unix::ffi::OsStrExt;
+        let (_home, spool) = spool();
+        let name = OsStr::from_bytes(b"caf\xe9.json");
+        std::fs::write(spool.dir(Dir::New).join(name), b"\xff\0").unwrap();
+        let id = spool.bury(name, &Why { reason: "not JSON".into(), ..Why::default() }).unwrap();
+        let dead = spool.find(&id).unwrap().unwrap();
+        assert_eq!(std::fs::read(spool.path(&dead)).unwrap(), b"\xff\0");
+        assert_eq!(spool.why(&dead).unwrap().dropped_as.as_deref(), Some("caf\u{fffd}.json"));
+    }
+}

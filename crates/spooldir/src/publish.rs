@@ -1,0 +1,223 @@
+//! Publishing a record: the instant from which it is kept (`spool-format.md` section 4).
+//!
+//! Write, flush the data, give it its name in `new/` without clobbering, flush `new/`. Two flushes, and a record is
+//! never visible before its bytes are on the disk. Any error after the name was given means *unknown*: the record may
+//! be there. The producer tries again with the same id, and a retry that finds the same bytes flushes `new/` before it
+//! says yes, for the first try may have died before it did.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::entry::State;
+use crate::error::{Context, Error};
+use crate::fs::{Staged, Unfit};
+use crate::layout::{Dir, Spool};
+use crate::name::{Id, SUFFIX};
+use crate::record::{Flaw, MAX_BYTES, Record};
+
+/// What publishing came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Published {
+    /// The record is pending, and survives a power cut.
+    New(PathBuf),
+    /// The same record was there before, in this state; nothing was added.
+    Before(State),
+}
+
+impl Spool {
+    /// Publishes the bytes of a record under an id.
+    ///
+    /// `fresh` says that the id was minted for this record, so that no other state can hold it; otherwise all states
+    /// are searched for it afterwards. (The agent makes the same check before it delivers, so that two producers who
+    /// race each other do not get past it.)
+    ///
+    /// # Errors
+    /// [`Error::BadRecord`], [`Error::Conflict`], [`Error::Io`] when nothing was published, [`Error::Unknown`] when
+    /// that cannot be said.
+    pub fn publish(&self, id: &Id, bytes: &[u8], fresh: bool) -> Result<Published, Error> {
+        match Record::parse(bytes) {
+            // A later version is not ours to judge; the agent will hold it.
+            Ok(_) | Err(Flaw::Version(_)) => {}
+            Err(flaw) => return Err(flaw.into()),
+        }
+        let path = self.dir(Dir::New).join(format!("{id}{SUFFIX}"));
+        if !fresh && let Some(before) = self.published_before(id, bytes, &path)? {
+            return Ok(before);
+        }
+        match self.link_new(bytes, &path) {
+            Ok(()) => self.sync_new(id)?,
+            // The name was asked for and something else than a clear no came back (a network file system may do what
+            // it was told and then report an error).
+            Err(Error::Io { verb: "publish", path, source }) if !is_clear(&source) => {
+                return Err(Error::Unknown { verb: "publish", path, id: id.to_string(), source });
+            }
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
+                return match self.published_before(id, bytes, &path)? {
+                    Some(before) => Ok(before),
+                    // It was taken on while we looked, and is gone from everywhere: only its retention can do that.
+                    None => Err(Error::Conflict { id: id.to_string(), state: "gone" }),
+                };
+            }
+            Err(e) => return Err(e),
+        }
+        Ok(Published::New(path))
+    }
+
+    /// Writes the bytes and gives them their name. A flush that fails is not tried again on the same file, whose
+    /// pages the kernel may have dropped, but once on a new one.
+    fn link_new(&self, bytes: &[u8], path: &std::path::Path) -> Result<(), Error> {
+        let tmp = self.dir(Dir::Tmp);
+        let stage = || -> Result<Box<dyn Staged>, Error> {
+            let mut staged = self.fs().stage(&tmp).at("create", &tmp)?;
+            staged.write_all(bytes).at("write", &tmp)?;
+            staged.sync_data().at("flush", &tmp)?;
+            Ok(staged)
+        };
+        let staged = match stage() {
+            Err(Error::Io { verb: "flush", .. }) => stage()?,
+            other => other?,
+        };
+        match staged.publish(path) {
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => {
+                self.fs().prefer_named();
+                stage()?.publish(path).at("publish", path)
+            }
+            other => other.at("publish", path),
+        }
+    }
+
+    fn sync_new(&self, id: &Id) -> Result<(), Error> {
+        let path = self.dir(Dir::New);
+        self.fs().sync_dir(&path).map_err(|source| Error::Unknown {
+            verb: "flush",
+            path,
+            id: id.to_string(),
+            source,
+        })
+    }
+
+    /// Whether an entry with this id exists in any state: the same record, or another one.
+    fn published_before(
+        &self,
+        id: &Id,
+        bytes: &[u8],
+        path: &std::path::Path,
+    ) -> Result<Option<Published>, Error> {
+        // An entry that moves while we look is found at the second pass.
+        for _pass in 0..3 {
+            let Some(entry) = self.find(id)? else {
+                return Ok(None);
+            };
+            match self.fs().read(&self.path(&entry), MAX_BYTES) {
+                Ok(content) if content.bytes == bytes => {
+                    if self.path(&entry) == path {
+                        self.sync_new(id)?;
+                    }
+                    return Ok(Some(Published::Before(entry.state)));
+                }
+                Err(e) if e.is_gone() => {}
+                Ok(_) | Err(Unfit::TooLarge(_)) => {
+                    return Err(Error::Conflict { id: id.to_string(), state: entry.state.word() });
+                }
+                Err(e) => return Err(e.into_error("read", self.path(&entry))),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether an error of link(2) or rename(2) says for certain that the name was not given.
+fn is_clear(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(
+        error.kind(),
+        K::AlreadyExists
+            | K::NotFound
+            | K::PermissionDenied
+            | K::ReadOnlyFilesystem
+            | K::StorageFull
+            | K::QuotaExceeded
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Entry, Event};
+    use crate::fs::RealFs;
+    use crate::name::Key;
+    use std::sync::Arc;
+
+    const RECORD: &[u8] = br#"{"sessionKey":"agent:main:main","text":"done"}"#;
+    const OTHER: &[u8] = br#"{"sessionKey":"agent:main:main","text":"other"}"#;
+
+    fn spools() -> Vec<(tempfile::TempDir, Spool)> {
+        [RealFs::new(), RealFs::named()]
+            .into_iter()
+            .map(|fs| {
+                let home = tempfile::tempdir().unwrap();
+                let spool = Spool::create_on(home.path(), Arc::new(fs)).unwrap();
+                (home, spool)
+            })
+            .collect()
+    }
+
+    fn names(spool: &Spool, dir: Dir) -> Vec<String> {
+        std::fs::read_dir(spool.dir(dir))
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_record_is_pending_with_its_bytes_and_tmp_is_clean() {
+        for (_home, spool) in spools() {
+            let id = Id::mint();
+            let Published::New(path) = spool.publish(&id, RECORD, true).unwrap() else { panic!() };
+            assert_eq!(std::fs::read(path).unwrap(), RECORD);
+            assert_eq!(names(&spool, Dir::New), [format!("{id}.json")]);
+            assert!(names(&spool, Dir::Tmp).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_retry_is_safe_and_other_bytes_are_a_conflict_in_every_state() {
+        for (_home, spool) in spools() {
+            let walks: [&[Event]; 7] = [
+                &[],
+                &[Event::Take { key: Key::mint() }],
+                &[Event::Postpone { due_ms: 1 }],
+                &[Event::Hold],
+                &[Event::Condemn],
+                &[Event::Take { key: Key::mint() }, Event::Prove],
+                &[Event::Dismiss],
+            ];
+            for (n, walk) in walks.iter().enumerate() {
+                let id = Id::new(&format!("id{n}")).unwrap();
+                spool.publish(&id, RECORD, false).unwrap();
+                let mut entry = Entry::new(id.clone(), State::Pending);
+                for event in *walk {
+                    entry = spool.advance(&entry, event).unwrap();
+                }
+                for fresh in [false, true] {
+                    if fresh && n > 0 {
+                        continue;
+                    }
+                    let again = spool.publish(&id, RECORD, fresh).unwrap();
+                    assert_eq!(again, Published::Before(entry.state.clone()));
+                    let error = spool.publish(&id, OTHER, fresh).unwrap_err();
+                    assert!(matches!(error, Error::Conflict { state, .. } if state == entry.state.word()));
+                }
+            }
+            assert!(names(&spool, Dir::Tmp).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_bad_record_is_not_published() {
+        for (_home, spool) in spools() {
+            assert!(matches!(spool.publish(&Id::mint(), b"{}", true), Err(Error::BadRecord(_))));
+            assert!(names(&spool, Dir::New).is_empty());
+        }
+    }
+}

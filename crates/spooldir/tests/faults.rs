@@ -1,0 +1,155 @@
+//! Every step of publishing and of moving, failing and dying: what the format promises must hold after each.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is the failure that should be seen")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use spooldir::fault::{Fault, FaultyFs};
+use spooldir::fs::RealFs;
+use spooldir::moves::Why;
+use spooldir::publish::Published;
+use spooldir::{Dir, Entry, Error, Event, Id, Key, Spool, State, exit};
+
+const RECORD: &[u8] = br#"{"sessionKey":"agent:main:main","text":"done"}"#;
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+/// A way to fail at the n-th step.
+type Failure = fn() -> Fault;
+const FAILURES: [Failure; 4] =
+    [|| Fault::Before(EIO), || Fault::Before(ENOSPC), || Fault::After(EIO), || Fault::Death];
+const WAYS: [fn() -> RealFs; 2] = [RealFs::new, RealFs::named];
+
+fn files(spool: &Path, dir: Dir) -> Vec<(String, Vec<u8>)> {
+    let list = std::fs::read_dir(spool.join(dir.name())).unwrap().map(Result::unwrap);
+    list.map(|e| (e.file_name().into_string().unwrap(), std::fs::read(e.path()).unwrap())).collect()
+}
+
+/// Runs `act` once without faults to learn its steps, then once for each step and failure.
+fn sweep(
+    act: impl Fn(&Spool) -> Result<(), Error>,
+    check: impl Fn(&Spool, &str, Result<(), Error>),
+) -> usize {
+    let mut runs = 0;
+    for way in WAYS {
+        let steps = {
+            let home = tempfile::tempdir().unwrap();
+            let fs = FaultyFs::over(way());
+            let spool = Spool::create_on(home.path(), Arc::new(fs.clone())).unwrap();
+            let before = fs.steps().len();
+            act(&spool).unwrap();
+            fs.steps().len() - before
+        };
+        assert!(steps > 0);
+        for failure in FAILURES {
+            for step in 1..=steps {
+                let home = tempfile::tempdir().unwrap();
+                let fs = FaultyFs::over(way());
+                let spool = Spool::create_on(home.path(), Arc::new(fs.clone())).unwrap();
+                fs.fail(step, failure());
+                let result = act(&spool);
+                let name = format!("{:?} at step {step}: {}", failure(), fs.steps().last().unwrap());
+                // What a new process finds.
+                check(&Spool::open(home.path()).unwrap(), &name, result);
+                runs += 1;
+            }
+        }
+    }
+    runs
+}
+
+#[test]
+fn publishing_is_whole_or_absent_and_a_retry_with_the_same_id_is_always_safe() {
+    let id = Id::new("job-1").unwrap();
+    let runs = sweep(
+        |spool| spool.publish(&id, RECORD, false).map(|_| ()),
+        |spool, name, result| {
+            let new = files(spool.root(), Dir::New);
+            assert!(new.len() <= 1, "{name}");
+            assert!(new.iter().all(|(_, bytes)| bytes == RECORD), "{name}: partial record");
+            match result {
+                Ok(()) => assert_eq!(new.len(), 1, "{name}: said ok"),
+                // A clear no must be a no.
+                Err(Error::Io { .. }) if !new.is_empty() => assert!(name.contains("Death"), "{name}"),
+                Err(_) => {}
+            }
+            let again = spool.publish(&id, RECORD, false).unwrap();
+            assert!(matches!(again, Published::New(_) | Published::Before(State::Pending)), "{name}");
+            assert_eq!(files(spool.root(), Dir::New).len(), 1, "{name}");
+        },
+    );
+    assert!(runs >= 40, "only {runs} runs");
+    println!("{runs} runs");
+}
+
+#[test]
+fn a_flush_that_fails_is_tried_once_on_a_new_file() {
+    let home = tempfile::tempdir().unwrap();
+    let fs = FaultyFs::default();
+    let spool = Spool::create_on(home.path(), Arc::new(fs.clone())).unwrap();
+    // stage, write, sync_data.
+    fs.fail(3, Fault::Before(EIO));
+    spool.publish(&Id::mint(), RECORD, true).unwrap();
+    let used: Vec<String> = fs.steps().iter().map(|s| s.split(' ').next().unwrap().to_owned()).collect();
+    let tail = &used[used.len() - 8..];
+    assert_eq!(tail, ["stage", "write", "sync_data", "stage", "write", "sync_data", "publish", "sync_dir"]);
+}
+
+#[test]
+fn a_full_disk_is_a_temporary_failure_with_nothing_visible() {
+    let home = tempfile::tempdir().unwrap();
+    let fs = FaultyFs::default();
+    let spool = Spool::create_on(home.path(), Arc::new(fs.clone())).unwrap();
+    fs.fail(2, Fault::Before(ENOSPC));
+    let error = spool.publish(&Id::mint(), RECORD, true).unwrap_err();
+    assert_eq!(error.exit(), exit::TEMPORARY);
+    assert!(error.to_string().contains("free some space"), "{error}");
+    assert!(files(home.path(), Dir::New).is_empty());
+}
+
+#[test]
+fn a_flush_of_the_directory_that_fails_leaves_the_outcome_unknown() {
+    let home = tempfile::tempdir().unwrap();
+    let fs = FaultyFs::default();
+    let spool = Spool::create_on(home.path(), Arc::new(fs.clone())).unwrap();
+    fs.fail(5, Fault::Before(EIO));
+    let error = spool.publish(&Id::new("job-1").unwrap(), RECORD, true).unwrap_err();
+    assert!(matches!(error, Error::Unknown { .. }), "{error}");
+    assert!(error.to_string().contains("--id job-1"), "{error}");
+    // The retry finds the name and must flush before it says yes.
+    fs.fail(3, Fault::Before(EIO));
+    let again = spool.publish(&Id::new("job-1").unwrap(), RECORD, false).unwrap_err();
+    assert!(matches!(again, Error::Unknown { .. }), "{again}");
+}
+
+#[test]
+fn an_entry_is_in_exactly_one_state_wherever_a_move_fails() {
+    let id = Id::new("job-1").unwrap();
+    let runs = sweep(
+        |spool| {
+            spool.publish(&id, RECORD, false)?;
+            let mut entry = Entry::new(id.clone(), State::Pending);
+            for event in
+                [Event::Take { key: Key::mint() }, Event::Rekey, Event::Fail { due_ms: 9, alone: true }]
+            {
+                entry = spool.advance(&entry, &event)?;
+            }
+            let why = Why { reason: "no such session".into(), ..Why::default() };
+            let entry = spool.advance_why(&entry, &Event::Condemn, &why)?;
+            spool.release(&entry).map(|_| ())
+        },
+        |spool, name, _| {
+            let mut places = 0;
+            for dir in Dir::STATES {
+                spool
+                    .each_entry(dir, |entry, _| {
+                        places += 1;
+                        assert_eq!(std::fs::read(spool.path(&entry)).unwrap(), RECORD, "{name}");
+                    })
+                    .unwrap();
+            }
+            assert!(places <= 1, "{name}: in {places} states");
+        },
+    );
+    println!("{runs} runs");
+}
