@@ -11,4 +11,6 @@
 //! - [`frame`]: the frames of the protocol;
 //! - `fake` (feature `fake`): a gateway in this process that behaves like the measured one.
 
+#[cfg(feature = "fake")]
+pub mod fake;
 pub mod receiver;
