@@ -13,4 +13,11 @@
 
 #[cfg(feature = "fake")]
 pub mod fake;
+mod classify;
+mod client;
+mod connect;
+mod frame;
+mod identity;
+pub mod openclaw;
 pub mod receiver;
+pub mod secret;

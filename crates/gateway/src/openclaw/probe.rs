@@ -1,0 +1,315 @@
+//! `probe`: what became of a delivery, under any key it ever had. Read-only.
+//!
+//! Three places are asked, because each forgets something: `agent.wait` (runs of this boot, ten minutes), the
+//! session's history with its pending inputs (the last thousand rows since the last reset), and the transcript
+//! search for the key in the text (survives a reset). Only when none knows it, it is absent. An answer that
+//! cannot be understood, and a search index that is still being built, are trouble, never absence.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{OpenClaw, look, send, unreadable};
+use crate::classify;
+use crate::client::CallError;
+use crate::frame::{lenient, payload};
+use crate::receiver::{Delivery, Kind, Look, Probe, Reply, Trouble};
+
+/// The most rows a history has.
+const ROWS: u32 = 1000;
+/// The most keys one history request may ask for; a delivery with more has long been dead.
+const KEYS: usize = 50;
+/// Pages of pending inputs, twenty each.
+const PAGES: usize = 10;
+/// How long a message in the gateway's own queue is given to appear.
+const OUTBOUND_GRACE: Duration = Duration::from_secs(300);
+
+/// A row of a transcript, as far as it matters.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Row {
+    pub role: String,
+    pub key: String,
+    /// The run an assistant row belongs to: the key of the delivery that started it.
+    pub run: String,
+    /// It ends the turn: not a step that calls a tool.
+    pub last: bool,
+    pub content: Value,
+}
+
+impl Row {
+    fn read(row: &Value) -> Row {
+        let text = |pointer: &str| row.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
+        let key = match text("/idempotencyKey") {
+            key if key.is_empty() => text("/__openclaw/idempotencyKey"),
+            key => key,
+        };
+        let stop = text("/stopReason");
+        Row {
+            role: text("/role"),
+            key,
+            run: text("/__openclaw/runId"),
+            last: !matches!(stop.as_str(), "toolUse" | "tool_use" | "error" | "aborted"),
+            content: row.get("content").cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Whether `needle` stands anywhere in its text.
+    pub fn contains(&self, needle: &str) -> bool {
+        match &self.content {
+            Value::String(text) => text.contains(needle),
+            Value::Array(parts) => {
+                parts.iter().filter_map(|part| part.get("text")?.as_str()).any(|text| text.contains(needle))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// An input the session has accepted and not yet made a row of.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Input {
+    #[serde(deserialize_with = "lenient")]
+    run_id: String,
+    #[serde(deserialize_with = "lenient")]
+    state: String,
+}
+
+/// A page of a session's history.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    pub rows: Vec<Row>,
+    pending: Vec<Input>,
+    receipts: Vec<Input>,
+    next_pending: Option<u64>,
+}
+
+impl History {
+    fn read(answer: &Value) -> Option<History> {
+        let inputs = |pointer: &str| -> Vec<Input> {
+            let list = answer.pointer(pointer).and_then(Value::as_array);
+            list.into_iter().flatten().filter_map(|item| Input::deserialize(item).ok()).collect()
+        };
+        Some(History {
+            rows: answer.get("messages")?.as_array()?.iter().map(Row::read).collect(),
+            pending: inputs("/pendingInputs/items"),
+            receipts: inputs("/inputReceipts"),
+            next_pending: answer.pointer("/pendingInputs/nextBefore").and_then(Value::as_u64),
+        })
+    }
+
+    fn row(&self, key: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.key == key)
+    }
+
+    fn consumed(&self, key: &str) -> bool {
+        self.receipts.iter().any(|receipt| receipt.run_id == key && receipt.state == "consumed")
+    }
+
+    fn committed(&self, key: &str) -> bool {
+        self.row(&format!("{key}:user")).is_some() || self.consumed(key)
+    }
+
+    /// The state of a pending input: `queued`, `interrupted`, `cancelled`, or `pending` if only a receipt tells.
+    fn pending(&self, key: &str) -> Option<&str> {
+        let items = self.pending.iter().chain(&self.receipts);
+        items
+            .filter(|input| input.run_id == key && input.state != "consumed")
+            .map(|input| input.state.as_str())
+            .next()
+    }
+}
+
+/// Reads the history. The default row size stays: with a larger one, large rows would be left out.
+pub(super) async fn history(
+    gateway: &OpenClaw,
+    session_key: &str,
+    keys: &[&str],
+) -> Result<History, Trouble> {
+    const METHOD: &str = "chat.history";
+    let mut params = json!({"sessionKey": session_key, "limit": ROWS});
+    if gateway.link.modern && !keys.is_empty() {
+        params["inputRunIds"] = json!(keys);
+    }
+    let first = match gateway.try_ask(METHOD, params.clone()).await {
+        // Gateways before 2026.9 do not know the member and have no pending inputs to tell of.
+        Err(CallError::Fault(fault)) if fault.message.contains("inputRunIds") => {
+            params = json!({"sessionKey": session_key, "limit": ROWS});
+            gateway.try_ask(METHOD, params.clone()).await
+        }
+        other => other,
+    };
+    let read = |answer: Result<Box<serde_json::value::RawValue>, CallError>| {
+        let raw = answer.map_err(|error| classify::call(METHOD, error, true))?;
+        payload::<Value>(&raw).and_then(|answer| History::read(&answer)).ok_or_else(|| unreadable(METHOD))
+    };
+    let mut history = read(first)?;
+    // A receipt without its state: the input is on an older page. Interrupted inputs stay listed for good.
+    let vague = |history: &History| keys.iter().any(|key| history.pending(key) == Some("pending"));
+    for _ in 0..PAGES {
+        let (true, Some(before)) = (vague(&history), history.next_pending) else { break };
+        params["pendingBefore"] = before.into();
+        let page = read(gateway.try_ask(METHOD, params.clone()).await)?;
+        history.pending.extend(page.pending);
+        history.next_pending = page.next_pending.filter(|next| *next < before);
+    }
+    Ok(history)
+}
+
+/// Whether a turn's row is in the history; for a listener that missed events.
+pub(super) async fn has_row(gateway: &OpenClaw, delivery: &Delivery) -> Result<bool, Trouble> {
+    let history = history(gateway, &delivery.session_key, &[&delivery.key]).await;
+    history
+        .map(|history| history.committed(&delivery.key))
+        .map_err(|trouble| Trouble { kind: Kind::Doubt, ..trouble })
+}
+
+/// The keys to ask for, newest first.
+pub(super) fn keys(delivery: &Delivery) -> Vec<&str> {
+    std::iter::once(delivery.key.as_str())
+        .chain(delivery.former_keys.iter().rev().map(String::as_str))
+        .take(KEYS)
+        .collect()
+}
+
+pub(super) async fn turn(gateway: &OpenClaw, delivery: &Delivery) -> Result<Probe, Trouble> {
+    let keys = keys(delivery);
+    let history = history(gateway, &delivery.session_key, &keys).await?;
+    if let Some(key) = keys.iter().find(|key| history.committed(key)) {
+        return reply(gateway, delivery, key, &history).await.map(Probe::Committed);
+    }
+    // A run that ended well was committed, whatever the history shows by now.
+    for key in &keys {
+        let run = Run::of(gateway, key).await?;
+        if run.status == "ok" {
+            return reply(gateway, delivery, key, &history).await.map(Probe::Committed);
+        }
+    }
+    for key in &keys {
+        if search(gateway, delivery, key, &["user"]).await? {
+            return reply(gateway, delivery, key, &history).await.map(Probe::Committed);
+        }
+    }
+    if keys.iter().any(|key| matches!(history.pending(key), Some("queued" | "pending"))) {
+        return Ok(Probe::Queued);
+    }
+    Ok(match history.pending(&delivery.key) {
+        Some(_) => Probe::Burnt,
+        None => Probe::Absent,
+    })
+}
+
+/// What the gateway remembers of a run.
+#[derive(Debug, Default)]
+struct Run {
+    status: String,
+    delivery: Option<Value>,
+}
+
+impl Run {
+    async fn of(gateway: &OpenClaw, key: &str) -> Result<Run, Trouble> {
+        let raw = gateway.ask("agent.wait", json!({"runId": key, "timeoutMs": 0})).await?;
+        let answer = payload::<Value>(&raw).ok_or_else(|| unreadable("agent.wait"))?;
+        Ok(Run {
+            status: answer.get("status").and_then(Value::as_str).unwrap_or("").to_owned(),
+            delivery: answer.get("terminalDelivery").filter(|delivery| delivery.is_object()).cloned(),
+        })
+    }
+}
+
+/// What became of the reply to a committed turn: the platform's word, then the transcript's.
+async fn reply(
+    gateway: &OpenClaw,
+    delivery: &Delivery,
+    key: &str,
+    history: &History,
+) -> Result<Reply, Trouble> {
+    let run = Run::of(gateway, key).await?;
+    if let Some(terminal) = &run.delivery {
+        let reply = send::delivery_status(terminal, true);
+        // The run says only "failed", also of a session that has no route at all.
+        if matches!(reply, Reply::Failed(_)) && !routable(gateway, delivery).await? {
+            return Ok(Reply::Internal);
+        }
+        return Ok(reply);
+    }
+    let answered = |row: &&Row| row.role == "assistant" && row.run == key && row.last && row.key.is_empty();
+    if history.rows.iter().any(|row| answered(&row)) {
+        return Ok(Reply::Replied);
+    }
+    if history.row(&format!("{key}:terminal-error")).is_some() {
+        return Ok(Reply::Failed("the turn failed; the session's transcript says why".to_owned()));
+    }
+    Ok(match run.status.as_str() {
+        "ok" => Reply::Replied,
+        "error" => Reply::Failed("the turn failed; the gateway's log says why".to_owned()),
+        // `timeout` is also said of runs that are still running or long forgotten.
+        _ => Reply::Pending,
+    })
+}
+
+async fn routable(gateway: &OpenClaw, delivery: &Delivery) -> Result<bool, Trouble> {
+    if delivery.route.is_some() {
+        return Ok(true);
+    }
+    Ok(
+        matches!(look::look(gateway, &delivery.session_key).await?, Look::Open(session) if session.route.is_some()),
+    )
+}
+
+/// Whether the transcript, also that before a reset, has the key in a text of one of these roles.
+async fn search(gateway: &OpenClaw, delivery: &Delivery, key: &str, roles: &[&str]) -> Result<bool, Trouble> {
+    const METHOD: &str = "sessions.search";
+    if !gateway.link.searches {
+        return Ok(false);
+    }
+    let params = json!({"query": key, "sessionKeys": [delivery.session_key], "limit": 25});
+    let raw = gateway.ask(METHOD, params).await?;
+    let answer = payload::<Value>(&raw).ok_or_else(|| unreadable(METHOD))?;
+    let hits = answer.get("results").and_then(Value::as_array).ok_or_else(|| unreadable(METHOD))?;
+    let found = hits.iter().filter_map(|hit| hit.get("role")?.as_str()).any(|role| roles.contains(&role));
+    if !found && answer.get("indexing").and_then(Value::as_bool) == Some(true) {
+        return Err(Trouble {
+            kind: Kind::Unavailable,
+            reason: "the gateway is still building its search index; asking again later".to_owned(),
+            retry_after: Some(Duration::from_secs(2)),
+        });
+    }
+    Ok(found)
+}
+
+/// A message: its mirror in the transcript has the key itself, and is only written once the platform took it.
+pub(super) async fn message(gateway: &OpenClaw, delivery: &Delivery) -> Result<Probe, Trouble> {
+    let keys = keys(delivery);
+    let history = history(gateway, &delivery.session_key, &[]).await?;
+    if keys.iter().any(|key| history.row(key).is_some()) {
+        return Ok(Probe::Committed(Reply::Sent));
+    }
+    for key in &keys {
+        if search(gateway, delivery, key, &["assistant"]).await? {
+            return Ok(Probe::Committed(Reply::Sent));
+        }
+    }
+    let queued = keys.iter().filter_map(|key| gateway.link.outbound.since(key)).min();
+    Ok(if queued.is_some_and(|age| age < OUTBOUND_GRACE) { Probe::Queued } else { Probe::Absent })
+}
+
+/// A note has no key of its own in the transcript: only its text names it.
+pub(super) async fn note(gateway: &OpenClaw, delivery: &Delivery) -> Result<Probe, Trouble> {
+    let keys = keys(delivery);
+    let history = history(gateway, &delivery.session_key, &[]).await?;
+    if history.rows.iter().any(|row| keys.iter().any(|key| row.contains(key))) {
+        return Ok(Probe::Committed(Reply::Internal));
+    }
+    for key in &keys {
+        if search(gateway, delivery, key, &["user", "assistant"]).await? {
+            return Ok(Probe::Committed(Reply::Internal));
+        }
+    }
+    Ok(Probe::Absent)
+}
+
+#[cfg(test)]
+#[path = "probe_tests.rs"]
+mod tests;

@@ -1,0 +1,65 @@
+use super::*;
+
+fn history(answer: Value) -> History {
+    History::read(&answer).unwrap()
+}
+
+#[test]
+fn a_row_proves_its_key_wherever_the_gateway_puts_it() {
+    let history = history(json!({"messages": [
+        {"role": "user", "content": "[job] K1", "idempotencyKey": "K1:user"},
+        {"role": "user", "content": "[job] K2", "__openclaw": {"idempotencyKey": "K2:user"}},
+        {"role": "assistant", "content": [{"type": "text", "text": "reply"}], "stopReason": "stop",
+         "__openclaw": {"runId": "K1"}},
+        {"role": "assistant", "content": [{"type": "text", "text": "m"}], "idempotencyKey": "K4"},
+        {"role": 7, "content": {}}, null
+    ]}));
+    assert!(history.committed("K1") && history.committed("K2"));
+    assert!(!history.committed("K") && !history.committed("K4") && !history.committed("K1:user"));
+    assert!(history.row("K4").is_some(), "the mirror of a message");
+    assert!(history.rows[2].contains("reply") && history.rows[2].last && history.rows[2].run == "K1");
+}
+
+#[test]
+fn pending_inputs_are_told_apart_by_their_run() {
+    let history = history(json!({"messages": [],
+        "pendingInputs": {"items": [
+            {"id": "1", "runId": "other", "state": "interrupted"},
+            {"id": "2", "runId": "K", "state": "queued"}], "total": 2},
+        "inputReceipts": [{"runId": "K", "state": "pending"}, {"runId": "L", "state": "pending"},
+            {"runId": "C", "state": "consumed", "consumedByEventId": "e"}]}));
+    assert_eq!(history.pending("K"), Some("queued"));
+    assert_eq!(history.pending("L"), Some("pending"), "only a receipt tells");
+    assert_eq!(history.pending("M"), None);
+    assert_eq!(history.pending("C"), None);
+    assert!(history.committed("C"));
+}
+
+#[test]
+fn a_step_that_calls_a_tool_is_not_the_reply() {
+    for (stop, last) in [("toolUse", false), ("error", false), ("stop", true), ("", true)] {
+        assert_eq!(Row::read(&json!({"role": "assistant", "stopReason": stop})).last, last, "{stop}");
+    }
+}
+
+#[test]
+fn what_is_no_history_is_not_an_empty_one() {
+    for answer in [json!({}), json!(null), json!({"messages": {}}), json!({"kind": "reset"})] {
+        assert!(History::read(&answer).is_none(), "{answer}");
+    }
+}
+
+#[test]
+fn the_newest_keys_are_asked_for_and_not_too_many() {
+    let delivery = Delivery {
+        key: "K~99".into(),
+        former_keys: (0..99).map(|epoch| format!("K~{epoch}")).collect(),
+        session_key: "S".into(),
+        text: String::new(),
+        mode: crate::receiver::Mode::Turn,
+        route: None,
+        traceparent: None,
+    };
+    let keys = keys(&delivery);
+    assert_eq!((keys[0], keys[1], keys.len()), ("K~99", "K~98", KEYS));
+}
