@@ -1,0 +1,21 @@
+//! The real OpenClaw gateway in the tests: everything between npm and a closing line of counts.
+//!
+//! `install` fetches exact versions, `gateway` boots and kills them, `model` and `telegram` stand in for the two
+//! services a gateway talks to, `rpc` and `witness` say independently what it knows and what it stored, `programs`
+//! runs the project's own binaries, and each file of `scenarios` is one story with its checks.
+
+mod checks;
+mod command;
+mod gateway;
+mod http;
+mod install;
+mod model;
+mod programs;
+mod rpc;
+mod scenarios;
+mod support;
+mod telegram;
+mod witness;
+mod world;
+
+pub(crate) use command::run;
