@@ -85,6 +85,9 @@ pub enum Error {
         /// The exit number that fits.
         exit: u8,
     },
+    /// Nothing says where the spool is.
+    #[error("cannot tell where the spool is: name it with --spool DIR or SPOOL_DIR, or set HOME")]
+    Nowhere,
     /// Another agent holds the lock.
     #[error("another agent{} is draining {}; stop it first, or use its spool", holder(*pid), path.display())]
     Locked {
@@ -117,6 +120,7 @@ impl Error {
             Error::Conflict { .. } | Error::BadRecord(_) => exit::DATA,
             Error::Name { .. } => exit::USAGE,
             Error::Layout { exit, .. } => *exit,
+            Error::Nowhere => exit::CONFIG,
             Error::Locked { .. } => exit::UNAVAILABLE,
             Error::Entry { .. } => exit::DATA,
         }

@@ -9,6 +9,7 @@
 //! - [`entry`]: the states and the pure function between them; [`moves`]: the same on disk;
 //! - [`publish`]: how a record gets in, and stays; [`intake`]: how a file that was dropped becomes an entry;
 //! - [`journal`]: what happened, line by line; [`audit`]: that nothing is missing; [`upkeep`]: what is cleared away;
+//! - [`locate`]: which spool and which session a program is about;
 //! - [`lock`]: one agent a spool; [`time`]: the wall clock.
 //! - `fault` (feature `fault`): a file system that fails on demand.
 //!
@@ -32,6 +33,7 @@ pub mod intake;
 pub mod journal;
 pub mod json;
 pub mod layout;
+pub mod locate;
 pub mod lock;
 pub mod moves;
 pub mod name;
