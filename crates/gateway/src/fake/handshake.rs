@@ -3,9 +3,15 @@
 //! Pure. Captured from the real gateway: parameters are strict (1008), the protocol has to span 4 (1002), a wrong
 //! token is `AUTH_TOKEN_MISMATCH` (1008), a starting gateway says so (1013), and without a device identity only
 //! `gateway-client/backend` and `cli/cli` keep the scopes they ask for.
-//! A device identity is checked for its shape and the nonce; the signature itself is not verified.
+//! A device has to sign the challenge: its id is the hash of its key, the text is v3 or v2 of the protocol's.
 
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::errors;
@@ -99,6 +105,11 @@ pub(super) fn decide(
     {
         return Err(deny("DEVICE_AUTH_NONCE_MISMATCH", "device nonce mismatch"));
     }
+    if let Some(device) = device
+        && !signed(device, params)
+    {
+        return Err(deny("DEVICE_AUTH_SIGNATURE_INVALID", "device signature invalid"));
+    }
     let device_id = device.and_then(|d| d["id"].as_str());
     let auth = |field: &str| params["auth"][field].as_str();
     let shown = auth("token").or_else(|| auth("password"));
@@ -135,6 +146,49 @@ pub(super) fn decide(
         (id.to_owned(), token)
     });
     Ok(Admitted { mode: pair.1.into(), scopes, issued, method: "token" })
+}
+
+/// Whether the device's key made its id and signed this connect.
+fn signed(device: &Value, params: &Value) -> bool {
+    let bytes = |field: &str| BASE64_URL_SAFE_NO_PAD.decode(device[field].as_str().unwrap_or("")).ok();
+    let check = || {
+        let key: [u8; 32] = bytes("publicKey")?.try_into().ok()?;
+        let signature = Signature::from_slice(&bytes("signature")?).ok()?;
+        let id = Sha256::digest(key).iter().fold(String::new(), |mut hex, byte| {
+            // Writing to a String cannot fail.
+            write!(hex, "{byte:02x}").ok();
+            hex
+        });
+        let key = VerifyingKey::from_bytes(&key).ok()?;
+        let by =
+            |version: &str| key.verify_strict(text(version, device, params).as_bytes(), &signature).is_ok();
+        Some(device["id"] == id && (by("v3") || by("v2")))
+    };
+    check().unwrap_or(false)
+}
+
+/// The text a device signs.
+fn text(version: &str, device: &Value, params: &Value) -> String {
+    let client = &params["client"];
+    let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
+    let scopes: Vec<String> = serde_json::from_value(params["scopes"].clone()).unwrap_or_default();
+    let auth = &params["auth"];
+    let token = ["token", "deviceToken", "bootstrapToken"].iter().find_map(|field| auth[*field].as_str());
+    let mut parts = vec![
+        version.to_owned(),
+        text(&device["id"]),
+        text(&client["id"]),
+        text(&client["mode"]),
+        params["role"].as_str().unwrap_or("operator").to_owned(),
+        scopes.join(","),
+        device["signedAt"].to_string(),
+        token.unwrap_or("").to_owned(),
+        text(&device["nonce"]),
+    ];
+    if version == "v3" {
+        parts.extend([text(&client["platform"]), text(&client["deviceFamily"])]);
+    }
+    parts.join("|")
 }
 
 fn deny(code: &str, message: &'static str) -> Refusal {
@@ -205,6 +259,7 @@ pub(super) fn hello(admitted: &Admitted, options: &Options, boot_id: &str, conn_
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ed25519_dalek::{Signer, SigningKey};
 
     fn connect() -> Value {
         json!({"minProtocol": 4, "maxProtocol": 4, "role": "operator", "scopes": ["operator.write"], "caps": [],
@@ -242,25 +297,45 @@ mod tests {
         let mut probe = connect();
         probe["client"]["mode"] = json!("probe");
         assert!(ask(&probe, &options).unwrap().scopes.is_empty());
-        probe["device"] = json!({"id": "d", "publicKey": "p", "signature": "s", "signedAt": 1, "nonce": "n"});
+        let id = sign(&mut probe, "v3");
+        assert_eq!(id.len(), 64);
         assert_eq!(ask(&probe, &options).unwrap().scopes, ["operator.write"]);
-        probe["device"]["nonce"] = json!("stale");
-        assert!(ask(&probe, &options).is_err());
+        sign(&mut probe, "v2");
+        assert_eq!(ask(&probe, &options).unwrap().scopes, ["operator.write"]);
+        let code = |p: &Value| ask(p, &options).unwrap_err().error["details"]["code"].clone();
+        let mut stale = probe.clone();
+        stale["device"]["nonce"] = json!("stale");
+        assert_eq!(code(&stale), "DEVICE_AUTH_NONCE_MISMATCH");
+        probe["scopes"] = json!(["operator.admin"]);
+        assert_eq!(code(&probe), "DEVICE_AUTH_SIGNATURE_INVALID", "what was signed was less");
+    }
+
+    /// Signs with a fixed key; the device's id.
+    fn sign(params: &mut Value, version: &str) -> String {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let public = key.verifying_key().to_bytes();
+        let id: String = Sha256::digest(public).iter().map(|b| format!("{b:02x}")).collect();
+        params["device"] = json!({"id": id, "publicKey": BASE64_URL_SAFE_NO_PAD.encode(public), "signature": "",
+            "signedAt": 1, "nonce": "n"});
+        let signature = key.sign(text(version, &params["device"], params).as_bytes());
+        params["device"]["signature"] = json!(BASE64_URL_SAFE_NO_PAD.encode(signature.to_bytes()));
+        id
     }
 
     #[test]
     fn a_device_token_opens_only_with_its_device_and_scopes() {
         let options = Options::with_token("t");
-        let known = |id: &str| (id == "d").then(|| ("dt".to_owned(), vec!["operator.read".to_owned()]));
         let mut params = connect();
+        let ours = sign(&mut params.clone(), "v3");
+        let known = |id: &str| (id == ours).then(|| ("dt".to_owned(), vec!["operator.read".to_owned()]));
         params["auth"]["token"] = json!("dt");
         let ask = |params: &Value| decide(params, "n", &options, Phase::Ready, &known);
         let code = |r: Result<Admitted, Refusal>| r.unwrap_err().error["details"]["code"].clone();
         assert_eq!(code(ask(&params)), "AUTH_TOKEN_MISMATCH");
-        params["device"] =
-            json!({"id": "d", "publicKey": "p", "signature": "s", "signedAt": 1, "nonce": "n"});
+        sign(&mut params, "v3");
         assert_eq!(code(ask(&params)), "AUTH_SCOPE_MISMATCH");
         params["scopes"] = json!(["operator.read"]);
+        sign(&mut params, "v3");
         assert_eq!(ask(&params).unwrap().method, "device-token");
     }
 }

@@ -13,7 +13,7 @@ use super::options::Phase;
 use super::params::{admit, canonical};
 use super::script::{At, Fault, Plan};
 use super::server::{Shared, State};
-use super::world::{Marks, Role, row_json};
+use super::world::{Ask, Marks, Role, row_json};
 use super::{errors, outbox, turns};
 
 /// One request on its way.
@@ -304,7 +304,9 @@ fn history(call: &Call, s: &State, key: &str) -> Result<Value, Value> {
     };
     let ids = call.params.get("inputRunIds").and_then(Value::as_array);
     let ids: Vec<&str> = ids.into_iter().flatten().filter_map(Value::as_str).collect();
-    Ok(s.world.history(key, limit as usize, max_chars, &ids))
+    let pending_before = call.params.get("pendingBefore").and_then(Value::as_u64).unwrap_or(u64::MAX);
+    let ask = Ask { limit: limit as usize, max_chars, run_ids: &ids, pending_before };
+    Ok(s.world.history(key, &ask))
 }
 
 /// Tells those who subscribed that a row is in the transcript.

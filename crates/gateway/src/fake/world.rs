@@ -272,24 +272,21 @@ impl World {
     }
 
     /// `chat.history`: the newest `limit` rows that a reset did not hide, and what is pending.
-    pub(super) fn history(
-        &self,
-        key: &str,
-        limit: usize,
-        max_chars: Option<usize>,
-        run_ids: &[&str],
-    ) -> Value {
+    pub(super) fn history(&self, key: &str, ask: &Ask<'_>) -> Value {
         let Some(session) = self.sessions.get(key) else {
             return json!({"sessionKey": key, "messages": [], "pendingInputs": {"items": [], "total": 0},
                 "inputReceipts": []});
         };
         let shown = session.rows.get(session.shown_from..).unwrap_or_default();
-        let from = shown.len().saturating_sub(limit);
-        let messages: Vec<Value> = shown[from..].iter().filter_map(|row| row_json(row, max_chars)).collect();
-        // Pages of twenty, newest last; the rest is behind `pendingBefore`, which nobody here asks for.
-        let first = session.pending.len().saturating_sub(20);
-        let items: Vec<Value> = session.pending[first..].iter().map(pending_json).collect();
-        let receipts: Vec<Value> = run_ids
+        let from = shown.len().saturating_sub(ask.limit);
+        let messages: Vec<Value> =
+            shown[from..].iter().filter_map(|row| row_json(row, ask.max_chars)).collect();
+        // The newest page of twenty, oldest first; what is older is behind `nextBefore`.
+        let end = session.pending.partition_point(|p| p.id < ask.pending_before);
+        let first = end.saturating_sub(20);
+        let items: Vec<Value> = session.pending[first..end].iter().map(pending_json).collect();
+        let receipts: Vec<Value> = ask
+            .run_ids
             .iter()
             .filter(|id| session.pending.iter().any(|p| p.run_id == **id))
             .map(|id| json!({"runId": id, "state": "pending"}))
@@ -325,6 +322,15 @@ impl World {
         }
         out
     }
+}
+
+/// What a history is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask<'a> {
+    pub limit: usize,
+    pub max_chars: Option<usize>,
+    pub run_ids: &'a [&'a str],
+    pub pending_before: u64,
 }
 
 /// What marks a row besides its text.
@@ -407,6 +413,10 @@ fn words(text: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
+    fn ask<'a>(limit: usize, max_chars: Option<usize>, run_ids: &'a [&'a str]) -> Ask<'a> {
+        Ask { limit, max_chars, run_ids, pending_before: u64::MAX }
+    }
+
     fn world_with(texts: &[&str]) -> World {
         let mut world = World::default();
         for (i, text) in texts.iter().enumerate() {
@@ -420,7 +430,7 @@ mod tests {
     fn a_reset_hides_history_and_not_search() {
         let mut world = world_with(&["[job ob1-77]", "[job ob1-78]"]);
         world.ensure("agent:main:a", 0).shown_from = 1;
-        let history = world.history("agent:main:a", 1000, None, &[]);
+        let history = world.history("agent:main:a", &ask(1000, None, &[]));
         assert_eq!(history["messages"].as_array().unwrap().len(), 1);
         let hits = world.search("ob1-77", &["agent:main:a"], 25);
         assert_eq!(hits["results"].as_array().unwrap().len(), 1);
@@ -433,13 +443,13 @@ mod tests {
         let long = "x".repeat(9000);
         let giant = "y".repeat(300_000);
         let world = world_with(&["old", &long, &giant]);
-        let all = world.history("agent:main:a", 1000, None, &[]);
+        let all = world.history("agent:main:a", &ask(1000, None, &[]));
         let text = all["messages"][1]["content"][0]["text"].as_str().unwrap();
         assert!(text.ends_with("\n...(truncated)...") && text.len() == 8000 + 19 - 1, "{}", text.len());
         assert_eq!(all["messages"].as_array().unwrap().len(), 3);
-        let wide = world.history("agent:main:a", 1000, Some(500_000), &[]);
+        let wide = world.history("agent:main:a", &ask(1000, Some(500_000), &[]));
         assert_eq!(wide["messages"].as_array().unwrap().len(), 2, "rows of 300 kB are left out");
-        let short = world.history("agent:main:a", 1, None, &[]);
+        let short = world.history("agent:main:a", &ask(1, None, &[]));
         assert_eq!(short["messages"][0]["idempotencyKey"], "k2:user");
     }
 
@@ -449,7 +459,7 @@ mod tests {
         world.accept("s", "kept", "t", true, 1);
         world.accept("s", "lost", "t", false, 2);
         world.crash();
-        let history = world.history("s", 10, None, &["kept", "lost"]);
+        let history = world.history("s", &ask(10, None, &["kept", "lost"]));
         let items = history["pendingInputs"]["items"].as_array().unwrap();
         assert_eq!(items.len(), 1);
         assert_eq!((&items[0]["runId"], &items[0]["state"]), (&json!("kept"), &json!("interrupted")));
