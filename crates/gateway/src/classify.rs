@@ -34,6 +34,7 @@ const SENTENCES: &[(&str, Kind, &str)] = &[
     ("changed while starting work", Kind::Session, ""),
     ("changed before expected work could start", Kind::Moved, ""),
     ("session not found", Kind::Moved, ""),
+    ("no session found", Kind::Moved, ""),
     ("pending input ownership ended", Kind::Burnt, ""),
     ("conflicts with the accepted input", Kind::Burnt, ""),
     ("is archived", Kind::Hold, "restore the session, then retry"),

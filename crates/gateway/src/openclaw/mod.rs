@@ -138,7 +138,7 @@ impl Gateway for OpenClaw {
             Mode::Message => send::message(self, delivery, session, seen).await,
             Mode::Note => send::note(self, delivery, seen).await,
             Mode::Turn if self.link.modern => send::turn(self, delivery, session, until, seen).await,
-            Mode::Turn => legacy::turn(self, delivery, session, seen).await,
+            Mode::Turn => legacy::turn(self, delivery, session, until, seen).await,
         }
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Row {
     pub run: String,
     /// It ends the turn: not a step that calls a tool.
     pub last: bool,
+    /// It stands for a model call that failed.
+    pub failed: bool,
     pub content: Value,
 }
 
@@ -49,6 +51,7 @@ impl Row {
             role: text("/role"),
             key,
             run: text("/__openclaw/runId"),
+            failed: stop == "error",
             last: !matches!(stop.as_str(), "toolUse" | "tool_use" | "error" | "aborted"),
             content: row.get("content").cloned().unwrap_or_default(),
         }
@@ -283,7 +286,11 @@ async fn search(gateway: &OpenClaw, delivery: &Delivery, key: &str, roles: &[&st
 pub(super) async fn message(gateway: &OpenClaw, delivery: &Delivery) -> Result<Probe, Trouble> {
     let keys = keys(delivery);
     let history = history(gateway, &delivery.session_key, &[]).await?;
-    if keys.iter().any(|key| history.row(key).is_some()) {
+    // Old gateways keep no key with the row; the mirror's text names it.
+    let mirrored = |row: &Row, key: &str| {
+        row.key == key || (!gateway.link.modern && row.role == "assistant" && row.contains(key))
+    };
+    if history.rows.iter().any(|row| keys.iter().any(|key| mirrored(row, key))) {
         return Ok(Probe::Committed(Reply::Sent));
     }
     for key in &keys {

@@ -122,13 +122,20 @@ fn turn_params(gateway: &OpenClaw, delivery: &Delivery, session: &Session) -> Va
         set("expectedExistingSessionId", pin.clone().into());
     }
     if let Some(route) = &delivery.route {
-        set("replyChannel", route.channel.clone().into());
-        set("replyTo", reply_to(route).into());
-        if let Some(account) = &route.account_id {
-            set("replyAccountId", account.clone().into());
-        }
+        params.extend(reply_route(route));
     }
     Value::Object(params)
+}
+
+/// The members that send a reply elsewhere without changing where the session's own replies go.
+pub(super) fn reply_route(route: &Route) -> Map<String, Value> {
+    let mut members = Map::new();
+    members.insert("replyChannel".into(), route.channel.clone().into());
+    members.insert("replyTo".into(), reply_to(route).into());
+    if let Some(account) = &route.account_id {
+        members.insert("replyAccountId".into(), account.clone().into());
+    }
+    members
 }
 
 /// A reply's recipient. There is no reply thread in the request; Telegram's recipients carry their topic.
