@@ -18,7 +18,7 @@ use super::world::World;
 
 const USAGE: &str = "\
 usage: cargo xtask openclaw [SCENARIO...] [--seed N] [--keep]
-  SCENARIO   rig, a, b, c, d, e, f, g, h (default: all)
+  SCENARIO   rig, a to h, times (default: all)
   --seed N   repeat the random moments of an earlier run
   --keep     keep the run's files even when everything passed";
 

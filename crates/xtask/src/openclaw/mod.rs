@@ -14,6 +14,7 @@ mod programs;
 mod rpc;
 mod scenarios;
 mod support;
+mod tally;
 mod telegram;
 mod witness;
 mod world;

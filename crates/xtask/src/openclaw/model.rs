@@ -22,6 +22,8 @@ struct Rule {
 
 #[derive(Default)]
 struct State {
+    /// How long a turn takes that no rule is for.
+    pace: Duration,
     rules: Vec<Rule>,
     /// The text of each turn that was asked for, oldest first.
     turns: Vec<String>,
@@ -44,6 +46,11 @@ impl Model {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every turn takes this long.
+    pub(crate) fn pace(&self, pace: Duration) {
+        self.state().pace = pace;
     }
 
     /// Turns that name `mark` take this long.
@@ -70,18 +77,17 @@ fn answer(state: &Mutex<State>, request: &Request) -> Answer {
     let asked = request.json();
     let turn = current_turn(&asked);
     let read = marks(&turn);
-    let rule = {
+    let (delay, status) = {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         state.turns.push(turn);
-        state.rules.iter().find(|rule| read.contains(&rule.mark)).cloned()
+        let rule = state.rules.iter().find(|rule| read.contains(&rule.mark));
+        rule.map_or((state.pace, None), |rule| (rule.delay, rule.status))
     };
-    if let Some(rule) = rule {
-        // The one sleep that is no waiting: a slow model is slow.
-        std::thread::sleep(rule.delay);
-        if let Some(status) = rule.status {
-            let error = json!({"error": {"message": "the model was told to fail", "type": "server_error"}});
-            return Answer::Json(status, error);
-        }
+    // The one sleep that is no waiting: a slow model is slow.
+    std::thread::sleep(delay);
+    if let Some(status) = status {
+        let error = json!({"error": {"message": "the model was told to fail", "type": "server_error"}});
+        return Answer::Json(status, error);
     }
     reply(&asked, &say(read))
 }

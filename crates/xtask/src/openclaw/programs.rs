@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_millis(50);
 const STOP: Duration = Duration::from_secs(30);
 
 /// The directories of a spool in which an entry has a state, in the order of its life.
-const STATES: [&str; 7] = ["new", "deferred", "sending", "hold", "dead", "done", "running"];
+const STATES: [&str; 7] = ["new", "deferred", "sending", "hold", "dead", "done", "dismissed"];
 
 /// Where the built programs are.
 #[derive(Debug, Clone)]
@@ -194,6 +194,11 @@ impl Spool {
         std::fs::hard_link(&staged, self.dir.join("new").join(format!("{name}.json")))?;
         std::fs::remove_file(&staged)?;
         Ok(())
+    }
+
+    /// The name of a file beside the spool.
+    pub(crate) fn scratch(&self, name: &str) -> PathBuf {
+        self.home.join(name)
     }
 
     /// Runs `spool ARGS`, whatever its exit code.

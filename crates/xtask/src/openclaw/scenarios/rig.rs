@@ -2,8 +2,9 @@
 //!
 //! Nothing of the project runs here. A raw client plays the agent: it proves that a person who writes gets a
 //! session and an answer, that a turn is committed once and its reply reaches one chat, that a failing model, an
-//! archived and a closed session look as they should, that rows survive SIGKILL and a reset in the database, that
-//! more unclean boots than the gateway tolerates still leave it with its channel, and that both versions boot.
+//! archived and a closed session look as they should, that rows survive SIGKILL and a reset in the database, and
+//! that both versions boot. That more unclean boots than a gateway tolerates leave it with its channel is for
+//! scenario b to say, which makes so many.
 
 use std::time::{Duration, Instant};
 
@@ -142,11 +143,9 @@ fn refusals(world: &mut World, checks: &mut Checks) -> Outcome<()> {
 
 fn kills(world: &mut World, checks: &mut Checks) -> Outcome<()> {
     let before = world.gateway.rpc()?.hello["server"]["bootId"].clone();
-    for _ in 0..4 {
-        world.gateway.kill()?;
-        checks.that(world.gateway.rpc().is_err(), "a killed gateway is gone", "it answers");
-        world.boot()?;
-    }
+    world.gateway.kill()?;
+    checks.that(world.gateway.rpc().is_err(), "a killed gateway is gone", "it answers");
+    world.boot()?;
     let up = Instant::now();
     let mut rpc = world.gateway.rpc()?;
     checks.that(rpc.hello["server"]["bootId"] != before, "another boot has another id", &before);
@@ -155,11 +154,12 @@ fn kills(world: &mut World, checks: &mut Checks) -> Outcome<()> {
     checks.passed += 1;
     turn(&mut rpc, &session_of(77002), "sp-rig6", "rig-r-6")?;
     wait_until("chat 77002 to be told", CHAT, TICK, || Ok(world.telegram.count(77002, "rig-r-6") == 1))?;
-    checks.same(world.telegram.chats_with("rig-r-6"), vec![77002], "after four kills its channel works");
+    checks.same(world.telegram.chats_with("rig-r-6"), vec![77002], "and its channel works again");
     let start = Instant::now();
     world.gateway.stop()?;
     println!("rig: an idle gateway stopped in {:.1} s", start.elapsed().as_secs_f64());
-    let boots: Vec<String> = world.gateway.boots.iter().map(|b| format!("{:.1}", b.as_secs_f64())).collect();
-    println!("rig: {CURRENT} booted in {} s", boots.join(", "));
+    let boots: Vec<String> =
+        world.gateway.boots.iter().map(|b| format!("{:.1} s", b.as_secs_f64())).collect();
+    println!("rig: {CURRENT} booted in {}", boots.join(", "));
     Ok(())
 }
