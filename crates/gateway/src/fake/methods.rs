@@ -13,7 +13,8 @@ use super::options::Phase;
 use super::params::{admit, canonical};
 use super::script::{At, Fault, Plan};
 use super::server::{Shared, State};
-use super::world::{Ask, Marks, Role, row_json};
+use super::views::{Ask, row_json};
+use super::world::{Marks, Role, Row};
 use super::{errors, outbox, turns};
 
 /// One request on its way.
@@ -310,7 +311,7 @@ fn history(call: &Call, s: &State, key: &str) -> Result<Value, Value> {
 }
 
 /// Tells those who subscribed that a row is in the transcript.
-pub(super) fn announce(s: &State, key: &str, row: &super::world::Row) {
+pub(super) fn announce(s: &State, key: &str, row: &Row) {
     let message = row_json(row, None).unwrap_or(Value::Null);
     let payload = json!({"sessionKey": key, "message": message, "messageId": row.id, "messageSeq": row.seq,
         "session": s.world.describe(key)});

@@ -11,10 +11,29 @@
 //! - with a script ([`Rule`], [`Fault`]) it misbehaves at the named request and nowhere else;
 //! - everything it did can be asked afterwards: transcripts, what each chat got, every request.
 //!
-//! The rooms: `world` (what survives a restart), `memory` (what does not), `script` (faults), `handshake`,
-//! `methods`, `turns` and `outbox` (the verbs), `conn` and `server` (sockets), `inspect` (questions), `thread`
-//! (the same for callers without a runtime).
+//! ```
+//! use std::time::Duration;
+//! use spool_gateway::fake::{At, Fault, FakeThread, Options, Rule};
+//!
+//! let fake = FakeThread::start(Options::with_token("secret"))?;
+//! fake.add_chat("agent:main:job", 77001);
+//! // The first delivery is accepted, and then the gateway dies and comes back.
+//! fake.rule(Rule::on("agent").then(Fault::Crash(At::Accepted, Some(Duration::from_millis(50)))));
+//! println!("point the agent at {}", fake.url());
+//! if fake.until(Duration::from_millis(1), |f| f.commits_containing("job 17") > 0) {
+//!     let told = fake.chat_messages("telegram", "telegram:77001");
+//!     assert_eq!(told.len(), fake.transcript("agent:main:job").len() / 2);
+//! }
+//! fake.kill();
+//! fake.restart()?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! The rooms: `world` (what survives a restart) and `views` (how the wire sees it), `memory` (what does not
+//! survive), `script` (faults), `handshake`, `params`, `methods`, `admit`, `turns` and `outbox` (the verbs), `conn`
+//! and `server` (sockets), `inspect` (questions), `thread` (the same for callers without a runtime).
 
+mod admit;
 mod conn;
 pub mod errors;
 mod handshake;
@@ -30,6 +49,7 @@ mod server;
 mod tests;
 mod thread;
 mod turns;
+mod views;
 mod world;
 
 pub use inspect::{Peak, Request};
