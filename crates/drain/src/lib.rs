@@ -1,7 +1,27 @@
-//! To be written.
+//! The delivery agent: takes records from a spool to their sessions, and proves that they arrived.
+//!
+//! The only crate that knows both the spool's files and the gateway's wire. The rooms:
+//!
+//! - [`agent`]: the loop that owns all state; `sweep` finds, `flight` sends, `settle` judges;
+//! - [`attempt`]: one attempt at a delivery: look, probe, send, prove; [`verdict`]: what it came to;
+//! - [`lanes`]: who goes next; [`retry`] and [`breaker`]: when; [`options`]: all settings;
+//! - [`render`] and [`sanitize`]: what the session reads;
+//! - [`watch`]: the doorbell; [`status`]: what the agent says of itself.
 
+pub mod agent;
+pub mod attempt;
 pub mod breaker;
+mod flight;
+pub mod lanes;
+pub mod options;
 pub mod render;
 pub mod retry;
 pub mod sanitize;
+mod settle;
+pub mod status;
+mod sweep;
+pub mod verdict;
 pub mod watch;
+
+pub use agent::{Summary, run};
+pub use options::Options;

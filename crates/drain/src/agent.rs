@@ -1,0 +1,421 @@
+//! The loop: one task that owns all state, and selects over the doorbell, the timers, the gateway and the stop.
+//!
+//! A turn of the loop sweeps if it is time, takes in what was dropped, brings back what is due, sends what may be
+//! sent, writes down what happened, and then waits for the next thing: a ring, a verdict, a timer, the connection, the
+//! stop. Recovery is nothing special: what lies in `sending/` when the agent starts is in doubt, so it is probed.
+//!
+//! The rooms of the agent: [`crate::sweep`] finds, [`crate::flight`] sends, [`crate::settle`] judges.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ffi::OsString;
+use std::future::{Future, pending};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use spool_gateway::receiver::{Connector, Evidence, Gateway, Kind, Server, Trouble};
+use spooldir::intake::Desk;
+use spooldir::journal::Line;
+use spooldir::lock::AgentLock;
+use spooldir::time::now_ms;
+use spooldir::{Entry, Error, Id, Spool};
+use tracing::{debug, error, info, warn};
+
+use crate::breaker::{self, Breaker};
+use crate::flight::Landed;
+use crate::lanes::{Lanes, Quiet};
+use crate::options::Options;
+use crate::status::{self, AgentStatus, GatewayStatus};
+use crate::watch::{Doorbell, WatchState};
+
+/// What a run came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Entries delivered.
+    pub delivered: u64,
+    /// Entries that died.
+    pub dead: u64,
+    /// Entries that were held.
+    pub held: u64,
+    /// Entries that are left pending, sending or deferred.
+    pub left: u64,
+    /// Why the gateway was not there at the end, if it was not.
+    pub gateway: Option<String>,
+    /// Whether the gateway refused us.
+    pub refused: bool,
+}
+
+/// Where an entry is that the agent knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In `new/`, in the lane of this session.
+    Waiting(Arc<str>),
+    /// In `sending/`.
+    Sending,
+    /// In `deferred/`, due at a moment that no change of the wall clock moves.
+    Deferred(Instant, u64),
+}
+
+type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// The connection.
+enum Link<'a, G> {
+    Down,
+    Connecting(LocalFuture<'a, Result<G, Trouble>>, u64),
+    Up(G, LocalFuture<'a, String>),
+}
+
+pub(crate) struct Agent<'a, C: Connector> {
+    pub(crate) spool: &'a Spool,
+    pub(crate) options: &'a Options,
+    connector: &'a C,
+    link: Link<'a, C::Gateway>,
+    pub(crate) breaker: Breaker,
+    server: Option<Server>,
+    pub(crate) desk: Desk,
+    pub(crate) lanes: Lanes,
+    pub(crate) index: HashMap<Id, Place>,
+    /// Entries in `deferred/`, by the moment they are due.
+    pub(crate) deferred: BTreeSet<(Instant, Id)>,
+    /// Names in `new/` that were found and not yet looked at.
+    pub(crate) fresh: VecDeque<OsString>,
+    /// Names that were reported, and when they are looked at again.
+    pub(crate) reported: HashMap<OsString, Instant>,
+    pub(crate) flights: FuturesUnordered<LocalFuture<'a, Landed>>,
+    /// Delivered, but the rename to `done/` failed: tried again at each sweep.
+    pub(crate) unretired: Vec<(Entry, Evidence)>,
+    /// Whether names were moved into `sending/` that are not flushed yet.
+    pub(crate) unsynced: bool,
+    /// The disk failed us: nothing new is sent before.
+    pub(crate) disk_trouble: Option<Instant>,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) summary: Summary,
+    /// Whether something may have appeared since the last sweep.
+    pub(crate) dirty: bool,
+    pub(crate) swept_at: Option<Instant>,
+    /// Not before this is the next sweep, so that sweeping a huge directory does not become all we do.
+    pub(crate) next_sweep: Instant,
+    pub(crate) upkeep_at: Instant,
+    pub(crate) polling: bool,
+    random: u64,
+    started_at: u64,
+    told: Option<(AgentStatus, Instant)>,
+}
+
+/// Drains a spool until `shutdown` completes, or with [`Options::once`] until nothing is left to do.
+///
+/// # Errors
+/// [`Error::Locked`] when another agent drains it; [`Error::Io`] when the spool cannot be read at the start. Later
+/// failures are reported, waited out, and end nothing.
+pub async fn run<C>(
+    spool: &Spool,
+    connector: &C,
+    options: &Options,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Summary, Error>
+where
+    C: Connector,
+    C::Gateway: 'static,
+{
+    let _lock = AgentLock::take(spool)?;
+    let mut doorbell = Doorbell::watch(&[spool.dir(spooldir::Dir::New)]);
+    let mut agent = Agent::new(spool, connector, options);
+    agent.recover()?;
+    let started = Instant::now();
+    tokio::pin!(shutdown);
+    let mut stop_at: Option<Instant> = None;
+    loop {
+        let now = Instant::now();
+        agent.polling = matches!(doorbell.state(), WatchState::Polling { .. });
+        if agent.is_timed_sweep_due(now) {
+            agent.dirty |= doorbell.rearm() || agent.is_timed_sweep_due(now);
+        }
+        agent.sweep(now);
+        agent.take_in(now);
+        if stop_at.is_none() {
+            agent.bring_back_due(now);
+            agent.connect_if_due(now);
+            agent.dispatch(now);
+        }
+        agent.write_down(&doorbell);
+        if let Some(at) = stop_at {
+            if agent.flights.is_empty() || now >= at {
+                break;
+            }
+        } else if options.once && agent.is_finished(started, now) {
+            break;
+        }
+        let wake = agent.wake_at(now, stop_at, started);
+        let has_flights = !agent.flights.is_empty();
+        tokio::select! {
+            biased;
+            () = &mut shutdown, if stop_at.is_none() => {
+                info!("stopping; {} deliveries under way", agent.flights.len());
+                stop_at = Some(Instant::now() + options.grace);
+            }
+            Some(landed) = agent.flights.next(), if has_flights => agent.settle(landed),
+            event = link_event(&mut agent.link) => agent.on_link(event),
+            () = doorbell.ring() => agent.dirty = true,
+            () = tokio::time::sleep_until(wake.into()) => {}
+        }
+    }
+    agent.finish(&doorbell);
+    Ok(agent.summary)
+}
+
+/// What the connection did.
+enum LinkEvent<G> {
+    Connected(G),
+    Failed(Trouble, u64),
+    Closed(String),
+}
+
+async fn link_event<G: Gateway>(link: &mut Link<'_, G>) -> LinkEvent<G> {
+    match link {
+        Link::Down => pending().await,
+        Link::Connecting(connecting, stamp) => match connecting.await {
+            Ok(gateway) => LinkEvent::Connected(gateway),
+            Err(trouble) => LinkEvent::Failed(trouble, *stamp),
+        },
+        Link::Up(_, closed) => LinkEvent::Closed(closed.await),
+    }
+}
+
+impl<'a, C> Agent<'a, C>
+where
+    C: Connector,
+    C::Gateway: 'static,
+{
+    fn new(spool: &'a Spool, connector: &'a C, options: &'a Options) -> Self {
+        let now = Instant::now();
+        Agent {
+            spool,
+            options,
+            connector,
+            link: Link::Down,
+            breaker: Breaker::new(options.breaker, now),
+            server: None,
+            desk: Desk::new(),
+            lanes: Lanes::new(Quiet {
+                time: if options.once { Duration::ZERO } else { options.quiet },
+                most: options.quiet_most,
+            }),
+            index: HashMap::new(),
+            deferred: BTreeSet::new(),
+            fresh: VecDeque::new(),
+            reported: HashMap::new(),
+            flights: FuturesUnordered::new(),
+            unretired: Vec::new(),
+            unsynced: false,
+            disk_trouble: None,
+            lines: Vec::new(),
+            summary: Summary::default(),
+            dirty: true,
+            swept_at: None,
+            next_sweep: now,
+            upkeep_at: now,
+            polling: false,
+            random: RandomState::new().build_hasher().finish() | 1,
+            started_at: now_ms(),
+            told: None,
+        }
+    }
+
+    /// An equally distributed number from 0 to 1, for jitter only (xorshift64*).
+    pub(crate) fn jitter(&mut self) -> f64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        let bits = self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11;
+        bits as f64 / (1u64 << 53) as f64
+    }
+
+    /// The connection, while it is up.
+    pub(crate) fn gateway(&self) -> Option<C::Gateway> {
+        match &self.link {
+            Link::Up(gateway, _) => Some(gateway.clone()),
+            _ => None,
+        }
+    }
+
+    fn connect_if_due(&mut self, now: Instant) {
+        if !matches!(self.link, Link::Down) {
+            return;
+        }
+        let stamp = self.connector.credentials_stamp();
+        if self.breaker.is_due(now, stamp) {
+            self.breaker.trying();
+            let connector = self.connector;
+            self.link = Link::Connecting(Box::pin(async move { connector.connect().await }), stamp);
+        }
+    }
+
+    fn on_link(&mut self, event: LinkEvent<C::Gateway>) {
+        let now = Instant::now();
+        let jitter = self.jitter();
+        match event {
+            LinkEvent::Connected(gateway) => {
+                let server = gateway.server().clone();
+                info!("connected to the gateway, version {}, protocol {}", server.version, server.protocol);
+                self.server = Some(server);
+                self.breaker.connected(now);
+                let watched = gateway.clone();
+                self.link = Link::Up(gateway, Box::pin(async move { watched.closed().await }));
+            }
+            LinkEvent::Failed(trouble, stamp) if trouble.kind == Kind::Refused => {
+                if self.breaker.reason() != Some(&trouble.reason) {
+                    error!("{}; nothing is sent until that is mended, nothing is lost", trouble.reason);
+                }
+                self.link = Link::Down;
+                self.breaker.refused(now, trouble.reason, stamp);
+            }
+            LinkEvent::Failed(trouble, _) => {
+                if self.breaker.reason() != Some(&trouble.reason) {
+                    warn!("{}; trying again", trouble.reason);
+                }
+                self.link = Link::Down;
+                self.breaker.failed(now, trouble.reason, trouble.retry_after, jitter);
+            }
+            LinkEvent::Closed(reason) => self.unlink(reason, None),
+        }
+    }
+
+    /// The gateway is away: everybody waits. Deliveries under way keep the connection as long as it lives.
+    pub(crate) fn unlink(&mut self, reason: String, retry_after: Option<Duration>) {
+        let jitter = self.jitter();
+        if matches!(self.link, Link::Up(..)) {
+            warn!("the gateway is away: {reason}; trying again");
+            self.link = Link::Down;
+        }
+        self.breaker.failed(Instant::now(), reason, retry_after, jitter);
+    }
+
+    /// The gateway does not want us: nothing is sent until a person has mended it.
+    pub(crate) fn refused(&mut self, reason: String) {
+        error!("{reason}; nothing is sent until that is mended, nothing is lost");
+        self.link = Link::Down;
+        let stamp = self.connector.credentials_stamp();
+        self.breaker.refused(Instant::now(), reason, stamp);
+    }
+
+    /// Whether a run with `once` has nothing left to do, or nothing that it can do.
+    fn is_finished(&mut self, started: Instant, now: Instant) -> bool {
+        if self.dirty || !self.fresh.is_empty() || !self.flights.is_empty() || self.desk.has_unfinished() {
+            return false;
+        }
+        if self.lanes.is_empty() {
+            return true;
+        }
+        match self.breaker.state() {
+            breaker::State::Refused { .. } => true,
+            breaker::State::Open { .. } => now.duration_since(started) >= self.options.once_patience,
+            // What is left is in lanes that wait for their own trouble to pass.
+            breaker::State::Closed => {
+                self.lanes.next_ready().is_some_and(|at| at > now + Duration::from_secs(5))
+            }
+            breaker::State::HalfOpen => false,
+        }
+    }
+
+    /// When the loop has to look again although nothing happens.
+    fn wake_at(&self, now: Instant, stop_at: Option<Instant>, started: Instant) -> Instant {
+        let mut wake = now + if self.polling { self.options.sweep_polling } else { self.options.sweep };
+        if !self.fresh.is_empty() {
+            return now;
+        }
+        if self.dirty {
+            wake = wake.min(self.next_sweep);
+        }
+        wake = wake.min(self.breaker.next_try().unwrap_or(wake));
+        if matches!(self.breaker.state(), breaker::State::Refused { .. }) {
+            // Mended credentials are noticed within a second.
+            wake = wake.min(now + Duration::from_secs(1));
+        }
+        if self.flights.len() < self.breaker.window() {
+            wake = wake.min(self.lanes.next_ready().unwrap_or(wake));
+        }
+        if let Some((due, _)) = self.deferred.first() {
+            wake = wake.min(*due);
+        }
+        if self.options.once {
+            wake = wake.min(started + self.options.once_patience).max(now + Duration::from_millis(5));
+        }
+        stop_at.map_or(wake, |at| wake.min(at)).max(now)
+    }
+
+    /// Writes journal and status. Neither failing is a reason to stop.
+    fn write_down(&mut self, doorbell: &Doorbell) {
+        if !self.lines.is_empty() {
+            if let Err(e) = self.spool.note(&self.lines) {
+                debug!("{e}; {} journal lines are lost", self.lines.len());
+            }
+            self.lines.clear();
+        }
+        let status = self.status(doorbell);
+        let is_news = self.told.as_ref().is_none_or(|(told, at)| {
+            told.gateway.state != status.gateway.state
+                || told.gateway.reason != status.gateway.reason
+                || (told.in_flight != status.in_flight && at.elapsed() > Duration::from_secs(1))
+                || at.elapsed() > Duration::from_secs(10)
+        });
+        if is_news {
+            let _written = status::write(self.spool, &status);
+            self.told = Some((status, Instant::now()));
+        }
+    }
+
+    fn status(&self, doorbell: &Doorbell) -> AgentStatus {
+        let now = now_ms();
+        let ago = |at: Instant| now.saturating_sub(u64::try_from(at.elapsed().as_millis()).unwrap_or(0));
+        let state = match (&self.link, self.breaker.state()) {
+            (Link::Up(..), _) => "up",
+            (_, breaker::State::Refused { .. }) => "refused",
+            (Link::Connecting(..), _) if self.breaker.failures() == 0 => "connecting",
+            _ => "down",
+        };
+        let until = |at: Instant| {
+            let wait = at.saturating_duration_since(Instant::now()).as_millis();
+            now + u64::try_from(wait).unwrap_or(0)
+        };
+        AgentStatus {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            started_at: self.started_at,
+            updated_at: now,
+            gateway: GatewayStatus {
+                state: state.into(),
+                since: ago(self.breaker.since()),
+                next_try: self.breaker.next_try().map(until),
+                reason: if state == "up" { None } else { self.breaker.reason().map(Into::into) },
+                version: self.server.as_ref().map(|s| s.version.clone()),
+                protocol: self.server.as_ref().map(|s| s.protocol),
+            },
+            in_flight: self.flights.len(),
+            waiting: self.lanes.len() + self.fresh.len() + self.deferred.len(),
+            lanes_in_trouble: self.lanes.in_trouble(),
+            watch: match doorbell.state() {
+                WatchState::Native => "native".into(),
+                WatchState::Polling { reason } => reason.clone(),
+            },
+        }
+    }
+
+    fn finish(&mut self, doorbell: &Doorbell) {
+        let under_way = self.flights.len();
+        if under_way > 0 {
+            info!("{under_way} deliveries are left under way; the next start asks the gateway about them");
+        }
+        // Dropping them cancels the waiting, not what the gateway does.
+        self.flights.clear();
+        self.summary.left = self.index.len() as u64;
+        if !matches!(self.link, Link::Up(..)) {
+            self.summary.gateway = self.breaker.reason().map(Into::into);
+        }
+        self.summary.refused = matches!(self.breaker.state(), breaker::State::Refused { .. });
+        self.told = None;
+        self.write_down(doorbell);
+    }
+}

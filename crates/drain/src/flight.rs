@@ -1,0 +1,232 @@
+//! Sending: what a lane sends next becomes a delivery in flight.
+//!
+//! What is kept true: every record of a delivery is in `sending/` under the delivery's key, and those names are
+//! flushed to the disk, before the first byte is sent. After any crash the key is therefore known, and the gateway can
+//! be asked about it. One flush serves all deliveries that start in the same turn of the loop.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use spool_gateway::receiver::{Connector, Delivery, Mode, Route};
+use spooldir::name::Purpose;
+use spooldir::record::{self, Deliver};
+use spooldir::time::now_ms;
+use spooldir::{Dir, Entry, Event, Id, Key, Record, State};
+use tracing::{debug, error};
+
+use crate::agent::{Agent, Place};
+use crate::attempt::attempt;
+use crate::lanes::{Next, Sealed};
+use crate::options::Options;
+use crate::render;
+use crate::sweep::Reading;
+use crate::verdict::Verdict;
+
+/// How long nothing new is sent after the disk failed.
+const DISK_PAUSE: Duration = Duration::from_secs(5);
+
+/// A delivery in the air.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    pub(crate) session: Arc<str>,
+    pub(crate) key: Key,
+    /// The entries, in `sending/` under the key, with their records.
+    pub(crate) entries: Vec<(Entry, Record)>,
+    pub(crate) is_doubtful: bool,
+}
+
+impl Flight {
+    /// The same, to be taken up again later.
+    pub(crate) fn seal(self, is_doubtful: bool) -> Sealed {
+        let entries = self.entries.into_iter().map(|(e, _)| (e.id, e.state.attempts())).collect();
+        Sealed { key: self.key, entries, is_doubtful }
+    }
+}
+
+/// A delivery that came to a verdict.
+#[derive(Debug)]
+pub(crate) struct Landed {
+    pub(crate) flight: Flight,
+    pub(crate) verdict: Verdict,
+}
+
+impl<'a, C> Agent<'a, C>
+where
+    C: Connector,
+    C::Gateway: 'static,
+{
+    /// Sends what may be sent now.
+    pub(crate) fn dispatch(&mut self, now: Instant) {
+        if self.disk_trouble.is_some_and(|until| until > now) {
+            return;
+        }
+        let Some(gateway) = self.gateway() else { return };
+        let mut ready = Vec::new();
+        while self.flights.len() + ready.len() < self.breaker.window() {
+            let Some((session, next)) = self.lanes.next(now, self.options.text.max_entries()) else { break };
+            match self.board(session.clone(), next) {
+                Some(flight) => ready.push(flight),
+                None => self.lanes.landed(&session),
+            }
+        }
+        if ready.is_empty() {
+            return;
+        }
+        if let Err(why) = self.flush_moves() {
+            error!("{why}; nothing new is sent for {} s", DISK_PAUSE.as_secs());
+            self.disk_trouble = Some(now + DISK_PAUSE);
+            for flight in ready {
+                let session = flight.session.clone();
+                let is_doubtful = flight.is_doubtful;
+                self.lanes.resume(&session, flight.seal(is_doubtful), now);
+                self.lanes.landed(&session);
+            }
+            return;
+        }
+        for flight in ready {
+            let delivery = delivery(&flight, self.options);
+            let gateway = gateway.clone();
+            let patience = self.options.patience;
+            debug!(key = %flight.key, session = %flight.session, records = flight.entries.len(), "sending");
+            self.flights.push(Box::pin(async move {
+                let seen = |evidence| debug!(key = delivery.key, "{evidence}");
+                let verdict = attempt(&gateway, &delivery, flight.is_doubtful, &patience, &seen).await;
+                Landed { flight, verdict }
+            }));
+        }
+    }
+
+    /// Flushes the names that were moved into `sending/`, and those that left `new/` for it.
+    fn flush_moves(&mut self) -> Result<(), String> {
+        if self.unsynced {
+            for dir in [Dir::Sending, Dir::New] {
+                let path = self.spool.dir(dir);
+                self.spool
+                    .fs()
+                    .sync_dir(&path)
+                    .map_err(|e| format!("cannot flush {}: {e}", path.display()))?;
+            }
+            self.unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// Reads the records and moves them into `sending/` under one key. `None` when none is left.
+    fn board(&mut self, session: Arc<str>, next: Next) -> Option<Flight> {
+        let (key, members, is_doubtful) = match next {
+            Next::Fresh(records) => {
+                let pending = |id| Entry::new(id, State::Pending);
+                (Key::mint(), records.into_iter().map(|r| pending(r.id)).collect(), false)
+            }
+            Next::Again(again) => {
+                let key = again.key.as_ref().map_or_else(Key::mint, Key::next_epoch);
+                // It was sent before, under the earlier epochs.
+                let is_doubtful = again.key.is_some();
+                let state =
+                    State::Deferred { key: again.key, attempts: again.attempts, due_ms: again.due_ms };
+                (key, vec![Entry::new(again.id, state)], is_doubtful)
+            }
+            Next::Sealed(sealed) => {
+                if !self.is_readable(&sealed) {
+                    let until = Instant::now() + DISK_PAUSE;
+                    self.lanes.trouble(&session, |_| until);
+                    self.lanes.resume(&session, sealed, Instant::now());
+                    return None;
+                }
+                let key = sealed.key.clone();
+                let sending =
+                    |(id, attempts): (Id, u32)| Entry::new(id, State::Sending { key: key.clone(), attempts });
+                let members: Vec<Entry> = sealed.entries.into_iter().map(sending).collect();
+                (sealed.key, members, sealed.is_doubtful)
+            }
+        };
+        let mut entries = Vec::new();
+        for entry in members {
+            if let Some(member) = self.board_one(entry, &session, &key) {
+                entries.push(member);
+            }
+        }
+        (!entries.is_empty()).then_some(Flight { session, key, entries, is_doubtful })
+    }
+
+    /// One key is one delivery: if one of its records cannot be read now, all of them wait.
+    fn is_readable(&self, sealed: &Sealed) -> bool {
+        sealed.entries.iter().all(|(id, attempts)| {
+            let state = State::Sending { key: sealed.key.clone(), attempts: *attempts };
+            !matches!(self.read(&Entry::new(id.clone(), state)), Reading::Trouble(_))
+        })
+    }
+
+    fn board_one(&mut self, entry: Entry, session: &Arc<str>, key: &Key) -> Option<(Entry, Record)> {
+        let record = match self.read(&entry) {
+            Reading::Good(record, _) if record.session_key.as_deref() == Some(&**session) => *record,
+            Reading::Good(..) => {
+                self.condemn(&entry, "changed after it was published: it names another session now");
+                return None;
+            }
+            Reading::Bad(why) => {
+                self.condemn(&entry, &format!("changed after it was published: {why}"));
+                return None;
+            }
+            // A person moved it; whoever finds it next takes it up anew.
+            Reading::Gone => {
+                self.index.remove(&entry.id);
+                return None;
+            }
+            Reading::Trouble(why) => {
+                debug!("cannot read {}: {why}", entry.id);
+                self.index.remove(&entry.id);
+                return None;
+            }
+        };
+        if matches!(entry.state, State::Sending { .. }) {
+            return Some((entry, record));
+        }
+        if self.dismiss_if_expired(&entry, &record, now_ms()) {
+            return None;
+        }
+        match self.advance(&entry, &Event::Take { key: key.clone() }, None) {
+            Some(taken) => {
+                self.unsynced = true;
+                self.index.insert(taken.id.clone(), Place::Sending);
+                Some((taken, record))
+            }
+            None => {
+                self.index.remove(&entry.id);
+                None
+            }
+        }
+    }
+}
+
+/// What is sent.
+fn delivery(flight: &Flight, options: &Options) -> Delivery {
+    let records: Vec<(&Id, &Record)> = flight.entries.iter().map(|(e, r)| (&e.id, r)).collect();
+    let first = records.first().map(|(_, r)| *r);
+    let deliver = first.map(|r| r.deliver).unwrap_or_default();
+    let (mode, text) = match (flight.key.purpose(), deliver) {
+        // The reason is left out, so that the text is the same after a restart.
+        (Purpose::Tell, _) => (Mode::Message, render::told(&flight.key, &records, "", &options.text)),
+        (_, Deliver::Turn) => (Mode::Turn, render::turn(&flight.key, &records, &options.text)),
+        (_, Deliver::Message) => (Mode::Message, render::message(&flight.key, &records, &options.text)),
+        (_, Deliver::Note) => (Mode::Note, render::turn(&flight.key, &records, &options.text)),
+    };
+    Delivery {
+        key: flight.key.to_string(),
+        former_keys: flight.key.former().iter().map(ToString::to_string).collect(),
+        session_key: flight.session.to_string(),
+        text,
+        mode,
+        route: first.and_then(|r| r.route.as_ref()).map(route),
+        traceparent: first.and_then(|r| r.traceparent.clone()),
+    }
+}
+
+fn route(route: &record::Route) -> Route {
+    Route {
+        channel: route.channel.clone(),
+        to: route.to.clone(),
+        account_id: route.account_id.clone(),
+        thread_id: route.thread_id.clone(),
+    }
+}

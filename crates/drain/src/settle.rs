@@ -1,0 +1,211 @@
+//! Judging: what a verdict does to the entries of a delivery, to its lane and to the gateway's breaker.
+//!
+//! What is kept true: an entry is retired only on evidence; only a failure of the record's own counts an attempt; what
+//! is committed is never sent as a second turn; what is left in doubt stays in `sending/` and is probed.
+
+use std::time::{Duration, Instant};
+
+use spool_gateway::receiver::{Connector, Evidence};
+use spooldir::journal::Line;
+use spooldir::name::Purpose;
+use spooldir::time::now_ms;
+use spooldir::{Entry, Error, Event};
+use tracing::{info, warn};
+
+use crate::agent::Agent;
+use crate::flight::{Flight, Landed};
+use crate::retry;
+use crate::verdict::{Scope, Verdict};
+
+/// A key that was burnt so often is the record's own trouble.
+const MAX_EPOCHS: u32 = 12;
+/// The longest a lane waits for its own trouble to pass.
+const LANE_CAP: Duration = Duration::from_secs(60);
+/// Entries whose receipt could not be written that are remembered.
+const MAX_UNRETIRED: usize = 10_000;
+
+impl<'a, C> Agent<'a, C>
+where
+    C: Connector,
+    C::Gateway: 'static,
+{
+    /// Settles a delivery that came to a verdict.
+    pub(crate) fn settle(&mut self, landed: Landed) {
+        let Landed { flight, verdict } = landed;
+        let session = flight.session.clone();
+        match verdict {
+            Verdict::Delivered { evidence, note } => self.delivered(flight, evidence, note.as_deref()),
+            Verdict::Untold { reason } if flight.key.purpose() == Purpose::Tell => {
+                self.delivered(flight, Evidence::Committed, Some(&format!("nobody was told: {reason}")));
+            }
+            Verdict::Untold { reason } => self.tell(flight, &reason),
+            Verdict::Later { scope: Scope::Gateway, after, reason } => {
+                self.resume(flight);
+                self.unlink(reason, after);
+            }
+            Verdict::Later { scope: Scope::Session, after, reason } => {
+                warn!(key = %flight.key, session = %session, "waiting: {reason}");
+                self.wait(flight, after);
+            }
+            Verdict::Later { scope: Scope::Record, after, reason } => self.failed(flight, after, &reason),
+            Verdict::Rekey { reason } if flight.key.epoch() >= MAX_EPOCHS => {
+                self.failed(flight, None, &reason)
+            }
+            Verdict::Rekey { reason } => self.rekey(flight, &reason),
+            Verdict::Hold { reason } | Verdict::Never { reason, .. }
+                if flight.key.purpose() == Purpose::Tell =>
+            {
+                self.delivered(flight, Evidence::Committed, Some(&format!("nobody was told: {reason}")));
+            }
+            Verdict::Hold { reason } => {
+                for (entry, _) in flight.entries {
+                    self.index.remove(&entry.id);
+                    if self.advance(&entry, &Event::Hold, Some(&reason)).is_some() {
+                        self.summary.held += 1;
+                    }
+                }
+            }
+            // It may be the fault of one of them: each alone will show.
+            Verdict::Never { reason, of_session: false } if flight.entries.len() > 1 => {
+                self.failed(flight, Some(Duration::ZERO), &reason);
+            }
+            Verdict::Never { reason, .. } => {
+                for (entry, _) in flight.entries {
+                    self.condemn(&entry, &reason);
+                }
+            }
+            Verdict::Refused { reason } => {
+                self.resume(flight);
+                self.refused(reason);
+            }
+            Verdict::Unknown { reason } => {
+                warn!(key = %flight.key, session = %session, "in doubt: {reason}; asking again");
+                self.wait(flight, None);
+            }
+        }
+        self.lanes.landed(&session);
+    }
+
+    fn delivered(&mut self, flight: Flight, evidence: Evidence, note: Option<&str>) {
+        info!(
+            key = %flight.key, session = %flight.session, records = flight.entries.len(),
+            "delivered: {evidence}{}", note.map(|n| format!(" ({n})")).unwrap_or_default()
+        );
+        self.lanes.well(&flight.session);
+        self.breaker.succeeded();
+        for (entry, _) in flight.entries {
+            self.retire(entry, evidence, note);
+        }
+    }
+
+    /// To `done/`, by a rename without a flush: after a power cut it can only come back, and the probe knows it.
+    pub(crate) fn retire(&mut self, entry: Entry, evidence: Evidence, note: Option<&str>) {
+        match self.spool.advance(&entry, &Event::Prove) {
+            Ok(done) => {
+                self.index.remove(&done.id);
+                self.summary.delivered += 1;
+                let line = Line {
+                    evidence: Some(evidence.as_str().into()),
+                    key: entry.state.key().map(ToString::to_string),
+                    ..Line::moved(&Event::Prove, &done)
+                };
+                self.lines.push(match note {
+                    Some(note) => line.because(note),
+                    None => line,
+                });
+            }
+            Err(Error::Entry { .. }) => {
+                // A person moved it while it was being sent.
+                warn!("{} was delivered ({evidence}) but is not in sending/ any more", entry.id);
+                self.index.remove(&entry.id);
+            }
+            Err(e) => {
+                warn!("{e}; {} is delivered and will be retired later", entry.id);
+                if self.unretired.len() < MAX_UNRETIRED {
+                    self.unretired.push((entry, evidence));
+                }
+            }
+        }
+    }
+
+    /// The turn is in the transcript and nobody was told: from now on only the telling is left to do.
+    fn tell(&mut self, flight: Flight, reason: &str) {
+        warn!(key = %flight.key, session = %flight.session, "committed, but nobody was told: {reason}");
+        let key = flight.key.tell();
+        self.change_key(flight, &Event::Tell, key, reason);
+    }
+
+    fn rekey(&mut self, flight: Flight, reason: &str) {
+        info!(key = %flight.key, session = %flight.session, "new epoch: {reason}");
+        let key = flight.key.next_epoch();
+        self.change_key(flight, &Event::Rekey, key, reason);
+    }
+
+    fn change_key(&mut self, flight: Flight, event: &Event, key: spooldir::Key, reason: &str) {
+        let mut entries = Vec::new();
+        for (entry, record) in flight.entries {
+            match self.spool.advance(&entry, event) {
+                Ok(moved) => {
+                    self.lines.push(Line::moved(event, &moved).because(reason));
+                    entries.push((moved, record));
+                }
+                Err(e) => {
+                    // It stays under its old key, which the next sweep takes up and probes.
+                    warn!("{e}");
+                    self.index.remove(&entry.id);
+                }
+            }
+        }
+        self.unsynced = true;
+        if !entries.is_empty() {
+            let session = flight.session.clone();
+            let sealed = Flight { key, entries, ..flight }.seal(false);
+            self.lanes.resume(&session, sealed, Instant::now());
+        }
+    }
+
+    /// Back into the lane under the same key; it is probed before it is sent again.
+    fn resume(&mut self, flight: Flight) {
+        let session = flight.session.clone();
+        self.lanes.resume(&session, flight.seal(true), Instant::now());
+    }
+
+    /// As [`Agent::resume`], and the lane waits.
+    fn wait(&mut self, flight: Flight, after: Option<Duration>) {
+        let jitter = self.jitter();
+        let session = flight.session.clone();
+        let policy = self.options.retry;
+        self.lanes.trouble(&session, |troubles| {
+            let wait = policy.delay(troubles, jitter).min(LANE_CAP);
+            Instant::now() + after.map_or(wait, |after| after.max(wait))
+        });
+        self.resume(flight);
+    }
+
+    /// A failure of the records' own: each pays an attempt, and goes alone from now on.
+    fn failed(&mut self, flight: Flight, after: Option<Duration>, reason: &str) {
+        let alone = flight.entries.len() == 1;
+        let is_tell = flight.key.purpose() == Purpose::Tell;
+        let attempts = flight.entries.iter().map(|(e, _)| e.state.attempts()).max().unwrap_or(0) + 1;
+        if is_tell && (!alone || attempts >= self.options.tell_attempts) {
+            self.delivered(flight, Evidence::Committed, Some(&format!("nobody was told: {reason}")));
+            return;
+        }
+        let now = now_ms();
+        for (entry, record) in flight.entries {
+            let attempts = entry.state.attempts() + 1;
+            let since = record.created_at.unwrap_or(now);
+            if self.options.retry.exhausted(attempts) || self.options.retry.outlived(since, now) {
+                self.condemn(&entry, &format!("gave up after {attempts} attempts: {reason}"));
+                continue;
+            }
+            let jitter = self.jitter();
+            let delay = after.unwrap_or_else(|| self.options.retry.delay(attempts, jitter));
+            let due_ms = retry::due_ms(now, delay);
+            self.index.remove(&entry.id);
+            if let Some(moved) = self.advance(&entry, &Event::Fail { due_ms, alone }, Some(reason)) {
+                self.defer(moved.id, due_ms, None);
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What the agent says of itself: the file `agent.json` in the spool, for `spool status`. Nothing decides by it.
+
+use serde::{Deserialize, Serialize};
+use spooldir::Spool;
+
+/// The agent's own account, as of `updated_at`. Times are milliseconds since 1970-01-01 UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AgentStatus {
+    /// Its process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// When it started.
+    pub started_at: u64,
+    /// When it wrote this.
+    pub updated_at: u64,
+    /// The gateway, as it sees it.
+    pub gateway: GatewayStatus,
+    /// Deliveries under way.
+    pub in_flight: usize,
+    /// Entries it knows that wait.
+    pub waiting: usize,
+    /// Sessions that cannot be delivered to at present.
+    pub lanes_in_trouble: usize,
+    /// How it notices new files: `native`, or why it polls.
+    pub watch: String,
+}
+
+/// The gateway, as the agent sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GatewayStatus {
+    /// `up`, `down`, `connecting` or `refused`.
+    pub state: String,
+    /// Since when it is up, or not.
+    pub since: u64,
+    /// When it is tried next.
+    pub next_try: Option<u64>,
+    /// Why it is not up.
+    pub reason: Option<String>,
+    /// Its version, once known.
+    pub version: Option<String>,
+    /// The protocol spoken, once known.
+    pub protocol: Option<u32>,
+}
+
+/// The name of the file.
+pub const FILE: &str = "agent.json";
+
+/// Reads the account of the agent that ran last; `None` when there is none or it cannot be read.
+pub fn read(spool: &Spool) -> Option<AgentStatus> {
+    let content = spool.fs().read(&spool.root().join(FILE), 64 * 1024).ok()?;
+    serde_json::from_slice(&content.bytes).ok()
+}
+
+/// Writes it. Best effort: a full disk must not stop deliveries.
+pub fn write(spool: &Spool, status: &AgentStatus) -> bool {
+    serde_json::to_vec(status).is_ok_and(|json| spool.fs().replace(&spool.root().join(FILE), &json).is_ok())
+}

@@ -1,0 +1,426 @@
+//! Finding: what lies in the directories becomes what waits in the lanes.
+//!
+//! A sweep lists names only; files are opened a few at a time, so that a huge backlog neither fills the memory nor
+//! stops the loop. What one file is or does never stops another. Discovery knows no times: a file moved in with an old
+//! date is found like any other.
+
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use spool_gateway::receiver::Connector;
+use spooldir::intake::{Intake, Taken, is_candidate};
+use spooldir::journal::{KEEP_DAYS, Line};
+use spooldir::moves::Why;
+use spooldir::record::MAX_BYTES;
+use spooldir::time::now_ms;
+use spooldir::{Dir, Entry, Error, Event, Id, Key, Record, State};
+use tracing::{debug, info, warn};
+
+use crate::agent::{Agent, Place};
+use crate::lanes::{Again, Kind, Sealed, Waiting};
+
+/// Files opened in one turn of the loop.
+const AT_ONCE: usize = 256;
+/// How long something that was reported is left alone.
+const LEFT_ALONE: Duration = Duration::from_secs(60);
+/// How many reported names are remembered.
+const MAX_REPORTED: usize = 10_000;
+/// How often old receipts and leftovers are cleared away.
+const UPKEEP: Duration = Duration::from_secs(600);
+/// Receipts cleared away at once.
+const MAX_PRUNE: usize = 1000;
+
+/// An entry's record, read and judged again.
+pub(crate) enum Reading {
+    /// As it should be.
+    Good(Box<Record>, i128),
+    /// The file is gone: somebody moved it.
+    Gone,
+    /// It cannot be read now; why.
+    Trouble(String),
+    /// It is no record any more; why.
+    Bad(String),
+}
+
+impl<'a, C> Agent<'a, C>
+where
+    C: Connector,
+    C::Gateway: 'static,
+{
+    /// Takes up what an earlier agent left in `sending/` and `deferred/`.
+    pub(crate) fn recover(&mut self) -> Result<(), Error> {
+        self.sweep_sending()?;
+        self.sweep_deferred()?;
+        let old = self.lanes.len();
+        if old > 0 {
+            info!("{old} entries were being sent when the last agent ended; asking the gateway about them");
+        }
+        Ok(())
+    }
+
+    /// Takes up what lies in `sending/` and nobody looks after: at the start all of it, later what a failing disk left
+    /// there. All of it may have been sent.
+    fn sweep_sending(&mut self) -> Result<(), Error> {
+        let mut groups: BTreeMap<String, (Key, Vec<Entry>)> = BTreeMap::new();
+        self.spool.each_entry(Dir::Sending, |entry, _| {
+            if self.index.get(&entry.id) != Some(&Place::Sending)
+                && let Some(key) = entry.state.key().cloned()
+            {
+                groups.entry(key.to_string()).or_insert_with(|| (key, Vec::new())).1.push(entry);
+            }
+        })?;
+        for (key, entries) in groups.into_values() {
+            self.recover_delivery(key, entries);
+        }
+        Ok(())
+    }
+
+    fn recover_delivery(&mut self, key: Key, entries: Vec<Entry>) {
+        let mut readable = Vec::new();
+        for entry in entries {
+            match self.read(&entry) {
+                Reading::Good(record, written_ns) => readable.push((written_ns, entry, record)),
+                Reading::Gone => {}
+                // One key is one delivery: its records wait for each other.
+                Reading::Trouble(why) => {
+                    warn!("cannot read {}: {why}; {key} waits in sending/", entry.id);
+                    return;
+                }
+                Reading::Bad(why) => {
+                    let why = format!("changed after it was published ({why}); {key} may have delivered it");
+                    self.condemn(&entry, &why);
+                }
+            }
+        }
+        // The order it was sent in, so that the text is the same.
+        readable.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));
+        let mut sessions: Vec<(String, Vec<(Id, u32)>)> = Vec::new();
+        for (_, entry, record) in readable {
+            self.index.insert(entry.id.clone(), Place::Sending);
+            let session = record.session_key.unwrap_or_default();
+            let member = (entry.id, entry.state.attempts());
+            match sessions.iter_mut().find(|(s, _)| *s == session) {
+                Some((_, members)) => members.push(member),
+                None => sessions.push((session, vec![member])),
+            }
+        }
+        for (session, entries) in sessions {
+            let sealed = Sealed { key: key.clone(), entries, is_doubtful: true };
+            self.lanes.resume(&session, sealed, Instant::now());
+        }
+    }
+
+    pub(crate) fn is_timed_sweep_due(&self, now: Instant) -> bool {
+        let interval = if self.polling { self.options.sweep_polling } else { self.options.sweep };
+        self.swept_at.is_none_or(|at| now.duration_since(at) >= interval)
+    }
+
+    /// Looks for new names, if it is time and there is room.
+    pub(crate) fn sweep(&mut self, now: Instant) {
+        let is_timed = self.is_timed_sweep_due(now);
+        let room = self.options.max_known.saturating_sub(self.index.len());
+        if !(self.dirty || is_timed) || now < self.next_sweep || !self.fresh.is_empty() {
+            return;
+        }
+        self.dirty = false;
+        self.swept_at = Some(now);
+        if is_timed {
+            if let Err(e) = self.sweep_sending().and_then(|()| self.sweep_deferred()) {
+                debug!("{e}");
+            }
+            self.retire_again();
+            self.reported.retain(|_, until| *until > now);
+        }
+        if now >= self.upkeep_at {
+            self.upkeep_at = now + UPKEEP;
+            self.upkeep();
+        }
+        match self.find_new(room, now) {
+            Ok(found) => {
+                // Until a pass finds nothing.
+                self.dirty = !found.is_empty();
+                self.fresh = found.into();
+            }
+            Err(e) => self.report(OsStr::new(""), &e.to_string(), now),
+        }
+        self.next_sweep = now + now.elapsed() * 9;
+    }
+
+    /// The lowest names in `new/` that are not known, at most `room`.
+    fn find_new(&self, room: usize, now: Instant) -> Result<Vec<OsString>, Error> {
+        let dir = self.spool.dir(Dir::New);
+        let mut lowest: BinaryHeap<OsString> = BinaryHeap::new();
+        let mut see = |name: &OsStr, _is_file: bool| {
+            if is_candidate(name) && !self.is_waiting(name) && !self.is_left_alone(name, now) {
+                lowest.push(name.to_owned());
+                if lowest.len() > room {
+                    lowest.pop();
+                }
+            }
+            ControlFlow::Continue(())
+        };
+        let listed = self.spool.fs().list(&dir, &mut see);
+        listed.map_err(|source| Error::Io { verb: "list", path: dir.clone(), source })?;
+        let mut names = lowest.into_sorted_vec();
+        // Ids of ours sort by time; what was named by hand is taken in by the age of its content, before them.
+        let age = |name: &OsString| {
+            let stem = name.to_str().and_then(|n| n.strip_suffix(".json"));
+            if stem.is_some_and(Id::is_unique) {
+                return i128::MAX;
+            }
+            let meta = self.spool.fs().stat(&dir.join(name)).ok().flatten();
+            meta.map_or(0, |m| m.mtime_ns)
+        };
+        names.sort_by_cached_key(age);
+        Ok(names)
+    }
+
+    fn is_waiting(&self, name: &OsStr) -> bool {
+        let stem = name.to_str().and_then(|n| n.strip_suffix(".json"));
+        stem.is_some_and(|stem| matches!(self.index.get(stem), Some(Place::Waiting(_))))
+    }
+
+    fn is_left_alone(&self, name: &OsStr, now: Instant) -> bool {
+        self.reported.get(name).is_some_and(|until| *until > now)
+    }
+
+    /// Reports once, and leaves the name alone for a while.
+    fn report(&mut self, name: &OsStr, why: &str, now: Instant) {
+        if self.reported.len() < MAX_REPORTED
+            && self.reported.insert(name.to_owned(), now + LEFT_ALONE).is_none()
+        {
+            warn!("left alone: {} {why}", self.spool.dir(Dir::New).join(name).display());
+        }
+    }
+
+    /// Opens some of the names that were found.
+    pub(crate) fn take_in(&mut self, now: Instant) {
+        for _ in 0..AT_ONCE {
+            let Some(name) = self.fresh.pop_front() else { break };
+            let index = &self.index;
+            let is_busy = |id: &Id| matches!(index.get(id), Some(Place::Sending | Place::Deferred(..)));
+            match self.desk.look(self.spool, &name, &is_busy, now) {
+                Intake::Ready(taken) => self.accept(*taken, now),
+                Intake::Held(entry, reason) => {
+                    self.lines.push(Line::about("accept", &entry));
+                    self.lines.push(Line::about("hold", &entry).because(&reason));
+                    self.summary.held += 1;
+                    warn!("held: {}: {reason}", entry.id);
+                }
+                Intake::Buried(id, reason) => {
+                    let entry = Entry::new(id, State::Dead);
+                    self.lines.push(Line::about("accept", &entry));
+                    self.lines.push(Line::about("condemn", &entry).because(&reason));
+                    self.summary.dead += 1;
+                    warn!("dead: {}: {reason}", entry.id);
+                }
+                Intake::Duplicate(id) => {
+                    debug!("dropped again: {id}");
+                    self.lines.push(Line {
+                        at: now_ms(),
+                        event: "duplicate".into(),
+                        id: id.to_string(),
+                        ..Line::default()
+                    });
+                }
+                Intake::Later(why) => debug!("not yet: {} {why}", name.to_string_lossy()),
+                Intake::Foreign(why) => self.report(&name, &why, now),
+                Intake::Trouble(e) => self.report(&name, &e.to_string(), now),
+                Intake::Gone => {}
+            }
+        }
+    }
+
+    /// A good record: into its lane, or wherever else it asks to be.
+    fn accept(&mut self, taken: Taken, now: Instant) {
+        let Taken { entry, record, written_ns } = taken;
+        let session = record.session_key.clone().unwrap_or_default();
+        self.lines.push(Line { session_key: Some(session.clone()), ..Line::about("accept", &entry) });
+        if let Some(old) = &record.supersedes {
+            self.supersede(old, &entry.id);
+        }
+        let wall = now_ms();
+        if self.dismiss_if_expired(&entry, &record, wall) {
+            return;
+        }
+        if !record.is_told() {
+            self.advance(&entry, &Event::Quiet, None);
+            return;
+        }
+        if let Some(due_ms) = record.not_before.filter(|at| *at > wall) {
+            if let Some(entry) = self.advance(&entry, &Event::Postpone { due_ms }, None) {
+                self.defer(entry.id, due_ms, Some(due_ms));
+            }
+            return;
+        }
+        let waiting = Waiting { id: entry.id.clone(), kind: Kind::of(&record), urgent: record.urgent };
+        self.index.insert(entry.id, Place::Waiting(session.as_str().into()));
+        self.lanes.arrive(&session, written_ns, waiting, now);
+    }
+
+    /// Puts an older record aside that has not been sent yet.
+    fn supersede(&mut self, old: &Id, by: &Id) {
+        let entry = match self.index.get(old) {
+            Some(Place::Waiting(session)) => {
+                let session = session.clone();
+                self.lanes.withdraw(&session, old);
+                Entry::new(old.clone(), State::Pending)
+            }
+            Some(Place::Deferred(..)) => match self.spool.find_in(old, &[Dir::Deferred]) {
+                Ok(Some(entry)) => entry,
+                _ => return,
+            },
+            _ => return,
+        };
+        self.index.remove(old);
+        self.advance(&entry, &Event::Dismiss, Some(&format!("superseded by {by}")));
+    }
+
+    pub(crate) fn dismiss_if_expired(&mut self, entry: &Entry, record: &Record, wall: u64) -> bool {
+        let is_over = record.expires_at.is_some_and(|at| at <= wall);
+        if is_over {
+            self.index.remove(&entry.id);
+            self.advance(entry, &Event::Dismiss, Some("expired: its expiresAt is over"));
+        }
+        is_over
+    }
+
+    /// Remembers an entry of `deferred/`. A time that the record itself asked for may lie further away than any of ours.
+    pub(crate) fn defer(&mut self, id: Id, due_ms: u64, not_before_ms: Option<u64>) {
+        let due = Instant::now() + self.options.retry.wait(due_ms, not_before_ms, now_ms());
+        self.index.insert(id.clone(), Place::Deferred(due, due_ms));
+        self.deferred.insert((due, id));
+    }
+
+    /// Makes what is known of `deferred/` agree with the directory, where a person may have moved things.
+    fn sweep_deferred(&mut self) -> Result<(), Error> {
+        let mut there = HashMap::new();
+        self.spool.each_entry(Dir::Deferred, |entry, _| {
+            if let State::Deferred { attempts, due_ms, .. } = entry.state {
+                there.insert(entry.id, (due_ms, attempts == 0));
+            }
+        })?;
+        let index = &mut self.index;
+        self.deferred.retain(|(_, id)| {
+            let is_same = matches!((index.get(id), there.get(id)),
+                (Some(Place::Deferred(_, known)), Some((due_ms, _))) if known == due_ms);
+            if !is_same && matches!(index.get(id), Some(Place::Deferred(..))) {
+                index.remove(id);
+            }
+            is_same
+        });
+        for (id, (due_ms, is_postponed)) in there {
+            // One that is in its lane already counts as being sent, before its file is taken.
+            if !self.index.contains_key(&id) {
+                self.defer(id, due_ms, is_postponed.then_some(due_ms));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is due goes back into its lane.
+    pub(crate) fn bring_back_due(&mut self, now: Instant) {
+        while self.deferred.first().is_some_and(|(due, _)| *due <= now)
+            && let Some((_, id)) = self.deferred.pop_first()
+        {
+            // Whatever goes wrong here, the next sweep finds it again.
+            self.index.remove(&id);
+            let Ok(Some(entry)) = self.spool.find_in(&id, &[Dir::Deferred]) else { continue };
+            let State::Deferred { key, attempts, due_ms } = entry.state.clone() else { continue };
+            match self.read(&entry) {
+                Reading::Good(record, _) => {
+                    let session = record.session_key.unwrap_or_default();
+                    self.index.insert(id.clone(), Place::Sending);
+                    self.lanes.due(&session, Again { id, key, attempts, due_ms }, now);
+                }
+                Reading::Gone => {}
+                Reading::Trouble(why) => debug!("cannot read {id}: {why}"),
+                Reading::Bad(why) => self.condemn(&entry, &format!("changed after it was published: {why}")),
+            }
+        }
+    }
+
+    /// Reads the record of an entry.
+    pub(crate) fn read(&self, entry: &Entry) -> Reading {
+        let path = self.spool.path(entry);
+        let content = match self.spool.fs().read(&path, MAX_BYTES) {
+            Err(spooldir::fs::Unfit::Linked(_)) if self.spool.mend(&entry.id).unwrap_or(false) => {
+                self.spool.fs().read(&path, MAX_BYTES)
+            }
+            other => other,
+        };
+        match content {
+            Ok(content) => match Record::parse(&content.bytes) {
+                Ok(record) if record.session_key.is_none() => Reading::Bad("it names no session".into()),
+                Ok(record) => Reading::Good(Box::new(record), content.meta.mtime_ns),
+                Err(flaw) => Reading::Bad(flaw.to_string()),
+            },
+            Err(e) if e.is_gone() => Reading::Gone,
+            Err(spooldir::fs::Unfit::Io(e)) => Reading::Trouble(e.to_string()),
+            Err(e) => Reading::Bad(e.to_string()),
+        }
+    }
+
+    pub(crate) fn condemn(&mut self, entry: &Entry, reason: &str) {
+        self.index.remove(&entry.id);
+        if self.advance(entry, &Event::Condemn, Some(reason)).is_some() {
+            self.summary.dead += 1;
+        }
+    }
+
+    /// Moves an entry, writes down that it did, and says so. `None` when it could not be moved: it is where it was, or
+    /// where a person put it.
+    pub(crate) fn advance(&mut self, entry: &Entry, event: &Event, reason: Option<&str>) -> Option<Entry> {
+        let moved = match reason {
+            Some(reason) => {
+                let why = Why {
+                    reason: reason.into(),
+                    at: now_ms(),
+                    attempts: entry.state.attempts(),
+                    key: entry.state.key().map(ToString::to_string),
+                    dropped_as: None,
+                };
+                self.spool.advance_why(entry, event, &why)
+            }
+            None => self.spool.advance(entry, event),
+        };
+        match moved {
+            Ok(moved) => {
+                let line = Line::moved(event, &moved);
+                let line = reason.map_or_else(|| line.clone(), |r| line.clone().because(r));
+                info!(id = %moved.id, "{}: {}{}", event.word(), moved.state.word(), reason.map(|r| format!(": {r}")).unwrap_or_default());
+                self.lines.push(line);
+                Some(moved)
+            }
+            Err(e) => {
+                warn!("{e}");
+                None
+            }
+        }
+    }
+
+    /// Receipts whose rename failed.
+    fn retire_again(&mut self) {
+        for (entry, evidence) in std::mem::take(&mut self.unretired) {
+            self.retire(entry, evidence, None);
+        }
+    }
+
+    fn upkeep(&mut self) {
+        let now = now_ms();
+        match self.spool.prune(now, self.options.retention, MAX_PRUNE) {
+            Ok(gone) => {
+                self.lines.extend(gone.iter().map(|entry| Line { to: None, ..Line::about("prune", entry) }))
+            }
+            Err(e) => debug!("{e}"),
+        }
+        if let Err(e) = self.spool.sweep_tmp(now) {
+            debug!("{e}");
+        }
+        if let Err(e) = self.spool.prune_journal(now) {
+            debug!("{e} (kept for {KEEP_DAYS} days)");
+        }
+    }
+}
