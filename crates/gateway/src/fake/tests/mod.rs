@@ -1,6 +1,7 @@
 //! The fake against the measurements, through a client that is nothing but a socket.
 
 mod channel;
+mod client;
 mod crash;
 mod delivery;
 mod faults;
