@@ -173,7 +173,7 @@ fn create(dir: &Path, path: &Path) -> io::Result<()> {
     }
     let mut seed = Zeroizing::new([0u8; 32]);
     getrandom::fill(&mut *seed).map_err(io::Error::other)?;
-    let text = Zeroizing::new(format!("{}\n", BASE64.encode(&*seed)));
+    let text = Zeroizing::new(format!("{}\n", BASE64.encode(*seed)));
     let temporary = write_temporary(dir, text.as_bytes())?;
     // A link never overwrites: a key that is there already may be paired.
     let linked = match std::fs::hard_link(&temporary, path) {

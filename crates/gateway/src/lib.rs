@@ -5,8 +5,10 @@
 //! - [`receiver`]: the small trait behind which every gateway sits (connect, look, send, probe), and its words;
 //! - [`openclaw`]: that trait for the real gateway;
 //! - `classify`: what each answer, error and close code means;
-//! - `client`: one connection: requests with deadlines, events, the idle watchdog;
-//! - `connect`: challenge, connect, hello-ok;
+//! - `client`: a handle to one connection: requests with deadlines, events;
+//! - `driver`: the task behind it: the socket, who waits for what, the idle watchdog;
+//! - `connect`, `handshake`: the ways to introduce ourselves; challenge and hello-ok;
+//! - `socket`, `config`: the limits of the socket, the rules for addresses;
 //! - `identity`: the device key that signs the challenge, and the token the gateway gave for it;
 //! - `frame`: the frames of the protocol;
 //! - [`secret`]: tokens and passwords, and where they are read from;
@@ -17,11 +19,17 @@
 pub mod fake;
 mod classify;
 mod client;
+mod config;
 mod connect;
+mod driver;
 mod frame;
+mod handshake;
 mod identity;
 pub mod openclaw;
 pub mod receiver;
 pub mod secret;
+mod socket;
+#[cfg(test)]
+mod testpeer;
 #[cfg(feature = "tls")]
 mod tls;

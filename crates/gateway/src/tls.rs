@@ -16,10 +16,10 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
 use crate::classify;
-use crate::client::Wire;
-use crate::connect::Config;
+use crate::config::Config;
 use crate::identity::hex;
 use crate::receiver::{Kind, Trouble};
+use crate::socket::Wire;
 
 /// Accepts one certificate.
 #[derive(Debug)]

@@ -21,8 +21,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::client::{CallError, Client};
+pub use crate::config::{Config, Deadlines};
 use crate::connect::{self, Memory};
-pub use crate::connect::{Config, Deadlines};
 use crate::receiver::{
     Connector, Delivery, Evidence, Gateway, Look, Mode, Probe, Reply, Server, Session, Trouble,
 };

@@ -89,7 +89,7 @@ pub(super) struct History {
 }
 
 impl History {
-    fn read(answer: &Value) -> Option<History> {
+    pub(super) fn read(answer: &Value) -> Option<History> {
         let inputs = |pointer: &str| -> Vec<Input> {
             let list = answer.pointer(pointer).and_then(Value::as_array);
             list.into_iter().flatten().filter_map(|item| Input::deserialize(item).ok()).collect()

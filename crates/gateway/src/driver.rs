@@ -1,0 +1,299 @@
+//! The driver of a connection: the task that owns the socket and knows who waits for what.
+//!
+//! It reads, writes and keeps the idle watchdog in one loop, one message per turn, so that a flood of them starves
+//! nobody. Commands are only taken when the last write is out: what waits to be written is one frame, never more.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{Sink, Stream};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+
+use crate::client::{Closed, Limits, Step};
+use crate::frame::{Fault, Incoming, lenient, one_line};
+use crate::socket::Socket;
+
+/// How long a frame may wait for the socket to take it.
+const WRITE_DEADLINE: Duration = Duration::from_secs(20);
+/// Requests that wait for an answer at the same time.
+pub(crate) const PENDING_LIMIT: usize = 256;
+/// Subscribers at the same time.
+const SUBSCRIBER_LIMIT: usize = 256;
+/// How long the goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// An answer on its way to who waits for it. No fault: the request was not written, there are too many.
+pub(crate) type Answer = Result<Step, Option<Fault>>;
+
+/// What handles ask of the driver.
+pub(crate) enum Command {
+    Call {
+        id: u64,
+        frame: String,
+        answer: mpsc::Sender<Answer>,
+        two_steps: bool,
+    },
+    /// A request whose answer nobody waits for.
+    Tell {
+        frame: String,
+    },
+    Subscribe {
+        session_key: String,
+        news: mpsc::Sender<String>,
+        lagged: Arc<AtomicBool>,
+    },
+}
+
+struct Pending {
+    answer: mpsc::Sender<Answer>,
+    /// A first answer is still awaited before the final one.
+    awaits_first: bool,
+    two_steps: bool,
+}
+
+struct Subscriber {
+    news: mpsc::Sender<String>,
+    lagged: Arc<AtomicBool>,
+}
+
+/// The driver's side: the socket and who waits for what.
+pub(crate) struct Connection {
+    socket: Socket,
+    inbox: mpsc::Receiver<Command>,
+    pending: HashMap<u64, Pending>,
+    subscribers: HashMap<String, Vec<Subscriber>>,
+    idle_limit: Duration,
+    /// When the write that the socket has not taken yet was begun.
+    unflushed: Option<Instant>,
+}
+
+enum Turn {
+    Read(Option<Result<Message, WsError>>),
+    Flushed,
+    Write(WsError),
+}
+
+impl Connection {
+    pub fn new(socket: Socket, inbox: mpsc::Receiver<Command>, limits: Limits) -> Self {
+        Connection {
+            socket,
+            inbox,
+            pending: HashMap::new(),
+            subscribers: HashMap::new(),
+            idle_limit: limits.silence,
+            unflushed: None,
+        }
+    }
+
+    /// Runs until the connection is gone, and says how it went.
+    pub async fn run(mut self) -> Closed {
+        let mut heard = Instant::now();
+        loop {
+            let silent_until = heard + self.idle_limit;
+            let deadline =
+                self.unflushed.map_or(silent_until, |since| silent_until.min(since + WRITE_DEADLINE));
+            let may_write = self.unflushed.is_none();
+            let Connection { socket, inbox, unflushed, .. } = &mut self;
+            tokio::select! {
+                turn = poll_fn(|cx| turn(socket, unflushed, cx)) => match turn {
+                    Turn::Flushed => {}
+                    Turn::Write(error) => return broken(&error),
+                    Turn::Read(None) => return Closed::default(),
+                    Turn::Read(Some(Err(error))) => return broken(&error),
+                    Turn::Read(Some(Ok(message))) => {
+                        heard = Instant::now();
+                        match message {
+                            Message::Text(text) => self.hear(Incoming::read(&text)),
+                            Message::Close(frame) => return self.farewell(frame).await,
+                            // Pings are answered by the library at the next flush; the rest is not the protocol's.
+                            _ => *unflushed = unflushed.or(Some(heard)),
+                        }
+                    }
+                },
+                command = inbox.recv(), if may_write => match command {
+                    None => return self.goodbye(1000, "done").await,
+                    Some(command) => if let Err(error) = self.obey(command) {
+                        return broken(&error);
+                    },
+                },
+                () = tokio::time::sleep_until(deadline) => {
+                    let (code, reason) = if Instant::now() >= silent_until {
+                        (4000, format!("the gateway was silent for {} s", self.idle_limit.as_secs_f32()))
+                    } else {
+                        (4000, format!("the gateway took no data for {} s", WRITE_DEADLINE.as_secs()))
+                    };
+                    return self.goodbye(code, &reason).await;
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, frame: Incoming) {
+        match frame {
+            Incoming::Response { id, outcome } => {
+                // Our ids are numbers; anything else is the answer to nobody.
+                let Ok(id) = id.parse::<u64>() else { return };
+                let Some(pending) = self.pending.get_mut(&id) else {
+                    return tracing::debug!(id, "an answer nobody waits for");
+                };
+                if pending.two_steps && outcome.as_ref().is_ok_and(|payload| is_accepted(payload)) {
+                    // Only the first one is news; a second must not take the place of the final answer.
+                    if std::mem::take(&mut pending.awaits_first) {
+                        let _told = pending.answer.try_send(Ok(Step::Accepted));
+                    }
+                    return;
+                }
+                if let Some(pending) = self.pending.remove(&id) {
+                    let _told = pending.answer.try_send(outcome.map(Step::Final).map_err(Some));
+                }
+            }
+            Incoming::Event { name, payload } if name == "session.message" => {
+                if let Some(row) = payload.as_deref().and_then(Row::read) {
+                    self.spread(&row);
+                }
+            }
+            Incoming::Event { .. } | Incoming::Other => {}
+        }
+    }
+
+    fn spread(&mut self, row: &Row) {
+        let Some(subscribers) = self.subscribers.get_mut(&row.session_key) else { return };
+        subscribers.retain(|subscriber| match subscriber.news.try_send(row.key.clone()) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                subscriber.lagged.store(true, Ordering::Relaxed);
+                true
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        });
+    }
+
+    fn obey(&mut self, command: Command) -> Result<(), WsError> {
+        match command {
+            Command::Call { id, frame, answer, two_steps } => {
+                if self.pending.len() >= PENDING_LIMIT / 2 {
+                    self.pending.retain(|_, pending| !pending.answer.is_closed());
+                }
+                if self.pending.len() >= PENDING_LIMIT {
+                    let _told = answer.try_send(Err(None));
+                    return Ok(());
+                }
+                self.pending.insert(id, Pending { answer, awaits_first: true, two_steps });
+                self.write(Message::text(frame))
+            }
+            Command::Tell { frame } => self.write(Message::text(frame)),
+            Command::Subscribe { session_key, news, lagged } => {
+                self.subscribers.retain(|_, list| {
+                    list.retain(|subscriber| !subscriber.news.is_closed());
+                    !list.is_empty()
+                });
+                if self.subscribers.values().map(Vec::len).sum::<usize>() >= SUBSCRIBER_LIMIT {
+                    // It will hear nothing, so it has to ask.
+                    lagged.store(true, Ordering::Relaxed);
+                    return Ok(());
+                }
+                self.subscribers.entry(session_key).or_default().push(Subscriber { news, lagged });
+                Ok(())
+            }
+        }
+    }
+
+    fn write(&mut self, message: Message) -> Result<(), WsError> {
+        self.unflushed = Some(Instant::now());
+        Pin::new(&mut self.socket).start_send(message)
+    }
+
+    /// The peer closes: let the library answer, and say what the peer said.
+    async fn farewell(mut self, frame: Option<CloseFrame>) -> Closed {
+        let end = match frame {
+            Some(frame) => Closed { code: Some(frame.code.into()), reason: one_line(&frame.reason) },
+            None => Closed { code: Some(1005), reason: String::new() },
+        };
+        let drain = poll_fn(|cx| {
+            loop {
+                match Pin::new(&mut self.socket).poll_next(cx) {
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        });
+        let _in_time = tokio::time::timeout(GOODBYE, drain).await;
+        end
+    }
+
+    /// We close, and do not wait long for an answer.
+    async fn goodbye(mut self, code: u16, reason: &str) -> Closed {
+        let frame = CloseFrame { code: CloseCode::from(code), reason: reason.to_owned().into() };
+        let _in_time = tokio::time::timeout(GOODBYE, self.socket.close(Some(frame))).await;
+        Closed { code: Some(code), reason: reason.to_owned() }
+    }
+}
+
+/// Flushes what is unflushed, then reads. One message per call, so that a flood of them starves nobody.
+fn turn(socket: &mut Socket, unflushed: &mut Option<Instant>, cx: &mut Context<'_>) -> Poll<Turn> {
+    if unflushed.is_some() {
+        match Pin::new(&mut *socket).poll_flush(cx) {
+            Poll::Ready(Ok(())) => {
+                *unflushed = None;
+                return Poll::Ready(Turn::Flushed);
+            }
+            Poll::Ready(Err(error)) => return Poll::Ready(Turn::Write(error)),
+            Poll::Pending => {}
+        }
+    }
+    Pin::new(socket).poll_next(cx).map(Turn::Read)
+}
+
+fn broken(error: &WsError) -> Closed {
+    match error {
+        WsError::ConnectionClosed | WsError::AlreadyClosed => Closed::default(),
+        error => Closed { code: None, reason: one_line(&error.to_string()) },
+    }
+}
+
+fn is_accepted(payload: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Status {
+        #[serde(default, deserialize_with = "lenient")]
+        status: String,
+    }
+    serde_json::from_str::<Status>(payload.get()).is_ok_and(|payload| payload.status == "accepted")
+}
+
+/// What a `session.message` event tells: which row was written to which session.
+struct Row {
+    session_key: String,
+    key: String,
+}
+
+impl Row {
+    fn read(payload: &RawValue) -> Option<Row> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Payload {
+            session_key: String,
+            message: Message,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Message {
+            idempotency_key: String,
+        }
+        // Assistant rows carry no key: they are not news to anybody here.
+        let payload: Payload = serde_json::from_str(payload.get()).ok()?;
+        let key = payload.message.idempotency_key;
+        (key.len() <= 1024).then_some(Row { session_key: payload.session_key, key })
+    }
+}
