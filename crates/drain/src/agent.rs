@@ -85,6 +85,8 @@ pub(crate) struct Agent<'a, C: Connector> {
     /// Names that were reported, and when they are looked at again.
     pub(crate) reported: HashMap<OsString, Instant>,
     pub(crate) flights: FuturesUnordered<LocalFuture<'a, Landed>>,
+    /// When each of them started, by its key.
+    pub(crate) started: HashMap<String, Instant>,
     /// Delivered, but the rename to `done/` failed: tried again at each sweep.
     pub(crate) unretired: Vec<(Entry, Evidence)>,
     /// Whether names were moved into `sending/` that are not flushed yet.
@@ -208,6 +210,7 @@ where
             fresh: VecDeque::new(),
             reported: HashMap::new(),
             flights: FuturesUnordered::new(),
+            started: HashMap::new(),
             unretired: Vec::new(),
             unsynced: false,
             disk_trouble: None,
@@ -334,8 +337,9 @@ where
             // Mended credentials are noticed within a second.
             wake = wake.min(now + Duration::from_secs(1));
         }
-        if self.flights.len() < self.breaker.window() {
-            wake = wake.min(self.lanes.next_ready().unwrap_or(wake));
+        if let Some(ready) = self.lanes.next_ready() {
+            let room = if self.has_room(now) { Some(now) } else { self.next_room(now) };
+            wake = wake.min(room.map_or(wake, |room| room.max(ready)));
         }
         if let Some((due, _)) = self.deferred.first() {
             wake = wake.min(*due);
@@ -344,6 +348,18 @@ where
             wake = wake.min(started + self.options.once_patience).max(now + Duration::from_millis(5));
         }
         stop_at.map_or(wake, |at| wake.min(at)).max(now)
+    }
+
+    /// Whether one more delivery may start.
+    pub(crate) fn has_room(&self, now: Instant) -> bool {
+        let quick = self.started.values().filter(|at| now.duration_since(**at) < self.options.slow).count();
+        quick < self.breaker.window() && self.started.len() < self.options.max_in_flight
+    }
+
+    /// When a delivery under way stops counting, if nothing lands before.
+    fn next_room(&self, now: Instant) -> Option<Instant> {
+        let slow = self.started.values().map(|at| *at + self.options.slow).filter(|at| *at > now).min();
+        slow.filter(|_| self.breaker.window() > 0)
     }
 
     /// Writes journal and status. Neither failing is a reason to stop.
@@ -410,6 +426,7 @@ where
         }
         // Dropping them cancels the waiting, not what the gateway does.
         self.flights.clear();
+        self.started.clear();
         self.summary.left = self.index.len() as u64;
         if !matches!(self.link, Link::Up(..)) {
             self.summary.gateway = self.breaker.reason().map(Into::into);

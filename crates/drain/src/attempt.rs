@@ -77,7 +77,10 @@ pub async fn attempt<G: Gateway>(
             return hold(delivery, "is archived; restore it in OpenClaw, then spool release ID");
         }
         Look::Closed => {
-            return hold(delivery, "is closed to sending by its sendPolicy; change it, then spool release ID");
+            return hold(
+                delivery,
+                "is closed to sending by its sendPolicy; change it, then spool release ID",
+            );
         }
         Look::Missing => return hold(delivery, "is missing"),
     };

@@ -62,10 +62,13 @@ where
         }
         let Some(gateway) = self.gateway() else { return };
         let mut ready = Vec::new();
-        while self.flights.len() + ready.len() < self.breaker.window() {
+        while self.has_room(now) {
             let Some((session, next)) = self.lanes.next(now, self.options.text.max_entries()) else { break };
             match self.board(session.clone(), next) {
-                Some(flight) => ready.push(flight),
+                Some(flight) => {
+                    self.started.insert(flight.key.to_string(), now);
+                    ready.push(flight);
+                }
                 None => self.lanes.landed(&session),
             }
         }
@@ -76,6 +79,7 @@ where
             error!("{why}; nothing new is sent for {} s", DISK_PAUSE.as_secs());
             self.disk_trouble = Some(now + DISK_PAUSE);
             for flight in ready {
+                self.started.remove(&flight.key.to_string());
                 let session = flight.session.clone();
                 let is_doubtful = flight.is_doubtful;
                 self.lanes.resume(&session, flight.seal(is_doubtful), now);

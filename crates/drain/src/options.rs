@@ -26,6 +26,11 @@ pub struct Options {
     pub retention: Duration,
     /// How long a stop waits for deliveries under way.
     pub grace: Duration,
+    /// A delivery that takes longer (a busy session, a long turn) no longer counts against the breaker's window, so that
+    /// a few slow sessions do not hold up all others.
+    pub slow: Duration,
+    /// How many deliveries may be under way in all, slow ones included.
+    pub max_in_flight: usize,
     /// How many pending entries are known at once; more stay on the disk until there is room.
     pub max_known: usize,
     /// What an attempt waits for.
@@ -51,6 +56,8 @@ impl Default for Options {
             sweep_polling: Duration::from_secs(1),
             retention: Duration::from_secs(7 * 86_400),
             grace: Duration::from_secs(10),
+            slow: Duration::from_secs(30),
+            max_in_flight: 64,
             max_known: 250_000,
             patience: Patience::default(),
             retry: retry::Policy::default(),

@@ -33,6 +33,7 @@ where
     pub(crate) fn settle(&mut self, landed: Landed) {
         let Landed { flight, verdict } = landed;
         let session = flight.session.clone();
+        self.started.remove(&flight.key.to_string());
         match verdict {
             Verdict::Delivered { evidence, note } => self.delivered(flight, evidence, note.as_deref()),
             Verdict::Untold { reason } if flight.key.purpose() == Purpose::Tell => {

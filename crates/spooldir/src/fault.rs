@@ -27,6 +27,8 @@ pub enum Fault {
 struct Plan {
     steps: Vec<String>,
     faults: Vec<(usize, Fault)>,
+    /// Verbs that fail with an errno, and how often.
+    verbs: Vec<(&'static str, i32, usize)>,
     dead: bool,
 }
 
@@ -60,6 +62,19 @@ impl FaultyFs {
         plan.faults.push((at, fault));
     }
 
+    /// Lets a verb fail with an errno the next `times` times.
+    pub fn fail_verb(&self, verb: &'static str, errno: i32, times: usize) {
+        self.plan().verbs.push((verb, errno, times));
+    }
+
+    /// No more faults.
+    pub fn clear(&self) {
+        let mut plan = self.plan();
+        plan.faults.clear();
+        plan.verbs.clear();
+        plan.dead = false;
+    }
+
     /// How many verbs were used so far, and which: for sweeping over them.
     pub fn steps(&self) -> Vec<String> {
         self.plan().steps.clone()
@@ -70,7 +85,11 @@ impl FaultyFs {
             let mut plan = self.plan();
             plan.steps.push(format!("{verb} {}", path.display()));
             let at = plan.steps.len();
-            let fault = plan.faults.iter().find(|(n, _)| *n == at).map(|(_, f)| *f);
+            let mut fault = plan.faults.iter().find(|(n, _)| *n == at).map(|(_, f)| *f);
+            if let Some((_, errno, times)) = plan.verbs.iter_mut().find(|(v, _, n)| *v == verb && *n > 0) {
+                *times = times.saturating_sub(1);
+                fault = fault.or(Some(Fault::Before(*errno)));
+            }
             plan.dead |= fault == Some(Fault::Death);
             if plan.dead { Some(Fault::Death) } else { fault }
         };

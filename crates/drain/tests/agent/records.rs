@@ -1,0 +1,118 @@
+//! What a record may ask for, and what strangers may drop.
+
+use spooldir::time::now_ms;
+use spooldir::{Dir, Event, Id};
+
+use crate::support::{Bench, ROUTED};
+
+#[tokio::test]
+async fn not_before_waits_and_expires_at_puts_aside() {
+    let b = Bench::new().await;
+    let early = b.put(ROUTED, "x", &format!(r#","notBefore":{}"#, now_ms() + 400));
+    let late = b.put(ROUTED, "x", &format!(r#","expiresAt":{}"#, now_ms() - 1));
+    b.run(async {
+        b.until("one waits, one is put aside", |b| {
+            b.count(Dir::Deferred) == 1 && b.count(Dir::Dismissed) == 1
+        })
+        .await;
+        assert!(b.reason(&late).contains("expired"));
+        b.until_done(1).await;
+    })
+    .await;
+    assert_eq!((b.commits(&early), b.commits(&late)), (1, 0));
+    b.audit();
+}
+
+#[tokio::test]
+async fn a_quiet_record_is_kept_as_a_receipt_and_tells_nobody() {
+    let b = Bench::new().await;
+    let quiet = b.put(ROUTED, "x", r#","notify":"failure","status":"ok""#);
+    let loud = b.put(ROUTED, "x", r#","notify":"failure","status":"failed""#);
+    b.run(b.until_done(2)).await;
+    assert_eq!((b.commits(&quiet), b.commits(&loud)), (0, 1));
+}
+
+#[tokio::test]
+async fn a_later_record_puts_an_older_one_aside_that_was_not_sent_yet() {
+    let b = Bench::new().await;
+    b.fake.kill().await;
+    let old = b.put(ROUTED, "50 %", "");
+    let new = b.put(ROUTED, "done", &format!(r#","supersedes":"{old}""#));
+    b.run(async {
+        b.until("the old one is put aside", |b| b.count(Dir::Dismissed) == 1).await;
+        b.fake.restart().await.unwrap();
+        b.until_done(1).await;
+    })
+    .await;
+    assert_eq!((b.commits(&old), b.commits(&new)), (0, 1));
+    assert!(b.reason(&old).contains("superseded"));
+}
+
+#[tokio::test]
+async fn garbage_ends_in_dead_byte_for_byte_and_delays_nobody() {
+    let b = Bench::new().await;
+    let new = b.spool.dir(Dir::New);
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    for (name, bytes) in [("a.json", &b"{"[..]), ("b.json", b""), ("c.json", b"\xff\xfe"), ("d.json", b"[1]")]
+    {
+        std::fs::write(new.join(name), bytes).unwrap();
+        std::fs::File::options().write(true).open(new.join(name)).unwrap().set_modified(old).unwrap();
+    }
+    std::fs::create_dir(new.join("e.json")).unwrap();
+    std::fs::write(new.join("notes.txt"), "mine").unwrap();
+    let id = b.put(ROUTED, "x", "");
+    b.run(b.until("four are dead, one is done", |b| b.count(Dir::Dead) == 4 && b.count(Dir::Done) == 1))
+        .await;
+    assert_eq!(b.commits(&id), 1);
+    let mut bytes: Vec<_> =
+        b.entries(Dir::Dead).iter().map(|e| std::fs::read(b.spool.path(e)).unwrap()).collect();
+    bytes.sort();
+    assert_eq!(bytes, [&b""[..], b"[1]", b"{", b"\xff\xfe"]);
+    assert!(new.join("e.json").is_dir() && new.join("notes.txt").is_file());
+}
+
+#[tokio::test]
+async fn the_same_record_dropped_twice_is_delivered_once() {
+    let b = Bench::new().await;
+    let record = format!(r#"{{"sessionKey":"{ROUTED}","text":"x","id":"hook-7"}}"#);
+    b.run(async {
+        for n in 0..3 {
+            std::fs::write(b.spool.dir(Dir::New).join(format!("drop-{n}.json")), &record).unwrap();
+            b.until("it is taken", |b| b.count(Dir::New) == 0).await;
+        }
+        b.until_done(1).await;
+    })
+    .await;
+    assert_eq!(b.commits(&Id::new("hook-7").unwrap()), 1);
+    b.audit();
+}
+
+#[tokio::test]
+async fn what_a_person_retries_is_delivered_while_the_agent_runs() {
+    let b = Bench::new().await;
+    let id = b.put("agent:main:later", "x", "");
+    b.run(async {
+        b.until("it is dead", |b| b.count(Dir::Dead) == 1).await;
+        b.fake.add_session("agent:main:later", None);
+        b.spool.release(&b.entries(Dir::Dead)[0]).unwrap();
+        b.until_done(1).await;
+    })
+    .await;
+    assert_eq!(b.commits(&id), 1);
+}
+
+#[tokio::test]
+async fn what_a_person_takes_away_is_not_sent() {
+    let b = Bench::new().await;
+    b.fake.kill().await;
+    let id = b.put(ROUTED, "x", "");
+    b.run(async {
+        b.until("it is known", |b| b.lines().iter().any(|l| l.event == "accept")).await;
+        b.spool.advance(&b.entries(Dir::New)[0], &Event::Dismiss).unwrap();
+        b.put(ROUTED, "y", "");
+        b.fake.restart().await.unwrap();
+        b.until_done(1).await;
+    })
+    .await;
+    assert_eq!(b.commits(&id), 0);
+}

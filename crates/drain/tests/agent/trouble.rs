@@ -1,0 +1,269 @@
+//! The other way: gateways that die, forget, refuse and half succeed; agents that are killed; disks that fail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use spool_gateway::fake::{self, At, Fault, Model, Rule};
+use spooldir::fault::FaultyFs;
+use spooldir::{Dir, State};
+
+use crate::support::{Bench, INTERNAL, ROUTED};
+
+#[tokio::test]
+async fn an_outage_costs_no_attempt_and_ends_in_one_digest() {
+    let b = Bench::new().await;
+    b.fake.kill().await;
+    let ids: Vec<_> = (0..5).map(|_| b.put(ROUTED, "x", "")).collect();
+    b.run(async {
+        b.until("it was tried in vain", |b| {
+            spool_drain::status::read(&b.spool).is_some_and(|s| s.gateway.state == "down")
+        })
+        .await;
+        assert_eq!(b.count(Dir::New), 5, "untouched while the gateway is away");
+        b.fake.restart().await.unwrap();
+        b.until_done(5).await;
+    })
+    .await;
+    assert!(ids.iter().all(|id| b.commits(id) == 1));
+    assert_eq!(b.fake.all_commits().len(), 1);
+}
+
+#[tokio::test]
+async fn a_gateway_that_dies_at_any_point_of_a_turn_gets_it_once() {
+    for at in [At::Frame, At::Accepted, At::Committed, At::Told, At::Final] {
+        let b = Bench::new().await;
+        b.fake.rule(Rule::on("agent").then(Fault::Crash(at, Some(Duration::from_millis(50)))));
+        let id = b.put(ROUTED, "x", "");
+        b.run(b.until_done(1)).await;
+        assert_eq!(b.commits(&id), 1, "{at:?}");
+        b.audit();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_at_any_point_of_a_turn_costs_nothing() {
+    for at in [At::Frame, At::Accepted, At::Committed, At::Told, At::Final] {
+        let b = Bench::new().await;
+        b.fake.rule(Rule::on("agent").then(Fault::Drop(at)));
+        let id = b.put(ROUTED, "x", "");
+        b.run(b.until_done(1)).await;
+        assert_eq!(b.commits(&id), 1, "{at:?}");
+        assert_eq!(b.fake.chat_messages("telegram", "telegram:77001").len(), 1, "{at:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_is_killed_at_any_point_of_a_turn_asks_before_it_sends_again() {
+    for commit_ms in [0, 40] {
+        let b = Bench::new().await;
+        b.fake.configure(|o| {
+            o.commit_delay = Duration::from_millis(commit_ms);
+            o.turn_duration = Duration::from_millis(100);
+        });
+        let id = b.put(ROUTED, "x", "");
+        b.run_and_kill(b.until("it is sent", |b| !b.fake.requests_of("agent").is_empty())).await;
+        assert!(matches!(b.entries(Dir::Sending)[0].state, State::Sending { .. }));
+        b.run(b.until_done(1)).await;
+        assert_eq!((b.commits(&id), b.fake.requests_of("agent").len()), (1, 1));
+        assert_eq!(b.fake.chat_messages("telegram", "telegram:77001").len(), 1);
+        b.audit();
+    }
+}
+
+#[tokio::test]
+async fn a_reset_between_commit_and_recovery_does_not_hide_the_delivery() {
+    let b = Bench::new().await;
+    b.fake.configure(|o| o.turn_duration = Duration::from_millis(100));
+    let id = b.put(ROUTED, "x", "");
+    b.run_and_kill(b.until("it is committed", |b| b.commits(&id) == 1)).await;
+    b.fake.until(Duration::from_secs(5), |f| f.in_flight() == 0).await;
+    b.fake.kill().await;
+    b.fake.reset(ROUTED);
+    b.fake.restart().await.unwrap();
+    b.run(b.until_done(1)).await;
+    assert_eq!((b.commits(&id), b.fake.requests_of("agent").len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_key_that_the_gateway_burnt_is_followed_by_its_next_epoch() {
+    let b = Bench::new().await;
+    let draining =
+        json!({"code": "UNAVAILABLE", "message": "Gateway is draining; new tasks are not accepted"});
+    b.fake.rule(Rule::on("agent").then(Fault::AcceptThenError(draining)));
+    let id = b.put(ROUTED, "x", "");
+    b.run(b.until_done(1)).await;
+    assert_eq!(b.commits(&id), 1);
+    let key = b.lines().into_iter().rev().find_map(|l| l.key.filter(|_| l.event == "prove")).unwrap();
+    assert!(key.ends_with("~2"), "{key}");
+}
+
+#[tokio::test]
+async fn a_model_that_fails_after_the_commit_is_told_once_and_never_gets_a_second_turn() {
+    let b = Bench::new().await;
+    b.fake.set_model(Model::Fails("the provider is out of credit".into()));
+    let id = b.put(ROUTED, "the build is done", "");
+    b.run(b.until_done(1)).await;
+    assert_eq!((b.commits(&id), b.fake.requests_of("agent").len()), (1, 1));
+    let told = b.fake.chat_messages("telegram", "telegram:77001");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].text.contains("the build is done"));
+    b.audit();
+}
+
+#[tokio::test]
+async fn a_model_that_fails_where_nobody_can_be_told_is_committed_and_said_so() {
+    let b = Bench::new().await;
+    b.fake.set_model(Model::Fails("no".into()));
+    let id = b.put(INTERNAL, "x", "");
+    b.run(b.until_done(1)).await;
+    assert_eq!(b.evidence(&id).as_deref(), Some("committed"));
+    assert_eq!(b.fake.requests_of("send").len(), 0);
+}
+
+#[tokio::test]
+async fn a_session_that_is_not_there_is_not_created_and_the_record_is_dead() {
+    let b = Bench::new().await;
+    let id = b.put("agent:main:nobody", "x", "");
+    let other = b.put(ROUTED, "x", "");
+    b.run(b.until("one is dead", |b| b.count(Dir::Dead) == 1 && b.count(Dir::Done) == 1)).await;
+    assert!(b.reason(&id).contains("no session agent:main:nobody"), "{}", b.reason(&id));
+    assert!(!b.fake.sessions().contains(&"agent:main:nobody".to_owned()));
+    assert_eq!(b.commits(&other), 1);
+    b.audit();
+}
+
+#[tokio::test]
+async fn archived_and_closed_sessions_hold_their_records() {
+    let b = Bench::new().await;
+    b.fake.add_session("agent:main:old", None);
+    b.fake.archive("agent:main:old", true);
+    b.fake.add_session("agent:main:shut", None);
+    b.fake.deny("agent:main:shut", true);
+    let old = b.put("agent:main:old", "x", "");
+    let shut = b.put("agent:main:shut", "x", "");
+    b.run(b.until("both are held", |b| b.count(Dir::Hold) == 2)).await;
+    assert!(b.reason(&old).contains("archived"));
+    assert!(b.reason(&shut).contains("sendPolicy"));
+    assert_eq!(b.fake.requests_of("agent").len(), 0);
+}
+
+#[tokio::test]
+async fn a_wrong_token_touches_nothing_and_is_mended_without_a_restart() {
+    let b = Bench::new().await;
+    b.write_token("wrong");
+    let id = b.put(ROUTED, "x", "");
+    b.run(async {
+        b.until("refused", |b| {
+            spool_drain::status::read(&b.spool).is_some_and(|s| s.gateway.state == "refused")
+        })
+        .await;
+        assert_eq!(b.count(Dir::New), 1);
+        let tries = b.fake.connections();
+        b.write_token("secret");
+        b.until_done(1).await;
+        assert!(tries <= 3, "hammered {tries} times");
+    })
+    .await;
+    assert_eq!(b.commits(&id), 1);
+    assert!(b.lines().iter().all(|l| l.attempts.is_none()));
+}
+
+#[tokio::test]
+async fn one_sessions_trouble_delays_no_other() {
+    let b = Bench::new().await;
+    b.fake.rule(Rule::on("agent").session(ROUTED).then(Fault::Mute(At::Frame)));
+    let slow = b.put(ROUTED, "x", "");
+    b.run(async {
+        b.until("the slow one is under way", |b| b.count(Dir::Sending) == 1).await;
+        for n in 0..3 {
+            let session = format!("agent:main:s{n}");
+            b.fake.add_session(&session, None);
+            b.put(&session, "x", "");
+        }
+        b.until_done(3).await;
+        assert_eq!(b.commits(&slow), 0, "the others did not wait");
+        b.until_done(4).await;
+    })
+    .await;
+    assert_eq!(b.commits(&slow), 1);
+}
+
+#[tokio::test]
+async fn sessions_that_are_busy_for_long_do_not_use_up_the_window() {
+    let mut b = Bench::new().await;
+    b.options.slow = Duration::from_millis(100);
+    b.fake
+        .rule(Rule::on("agent").containing("slow").always().then(Fault::TurnLasts(Duration::from_secs(60))));
+    for n in 0..6 {
+        let session = format!("agent:main:s{n}");
+        b.fake.add_session(&session, None);
+        b.put(&session, "slow", "");
+    }
+    b.options.grace = Duration::from_millis(10);
+    b.run(async {
+        b.until("all are under way", |b| b.fake.in_flight() == 6).await;
+        let quick = b.put(ROUTED, "x", "");
+        b.until("the quick one is through", |b| b.commits(&quick) == 1).await;
+        assert!(b.fake.in_flight() >= 6, "the slow ones are still under way");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_record_that_always_fails_dies_after_its_attempts_and_takes_nobody_along() {
+    let mut b = Bench::new().await;
+    b.options.retry.attempts = 3;
+    let odd = json!({"code": "INTERNAL", "message": "something odd"});
+    let bad = b.put(ROUTED, "poison", "");
+    b.fake.rule(Rule::on("agent").containing("poison").always().then(Fault::Error(odd)));
+    let good: Vec<_> = (0..3).map(|_| b.put(ROUTED, "x", "")).collect();
+    b.run(b.until("one is dead, three are done", |b| b.count(Dir::Dead) == 1 && b.count(Dir::Done) == 3))
+        .await;
+    assert!(b.reason(&bad).contains("gave up after 3 attempts"), "{}", b.reason(&bad));
+    assert!(good.iter().all(|id| b.commits(id) == 1));
+    b.audit();
+}
+
+#[tokio::test]
+async fn a_rename_that_fails_after_the_delivery_does_not_make_a_second_one() {
+    let fs = FaultyFs::default();
+    let b = Bench::with(fake::Options::with_token("secret"), Arc::new(fs.clone())).await;
+    let id = b.put(ROUTED, "x", "");
+    b.fake.configure(|o| o.turn_duration = Duration::from_millis(100));
+    b.run(async {
+        b.until("it is committed", |b| b.commits(&id) == 1).await;
+        fs.fail_verb("rename", 28, 3);
+        b.until_done(1).await;
+    })
+    .await;
+    assert_eq!((b.commits(&id), b.fake.requests_of("agent").len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_disk_that_cannot_flush_sends_nothing() {
+    let fs = FaultyFs::default();
+    let mut b = Bench::with(fake::Options::with_token("secret"), Arc::new(fs.clone())).await;
+    b.options.grace = Duration::from_millis(100);
+    b.put(ROUTED, "x", "");
+    fs.fail_verb("sync_dir", 5, usize::MAX);
+    b.run(async {
+        let flushes =
+            || fs.steps().iter().filter(|s| s.starts_with("sync_dir") && s.ends_with("sending")).count();
+        b.until("it was tried to flush", |b| b.count(Dir::Sending) == 1 && flushes() > 0).await;
+    })
+    .await;
+    assert_eq!(b.fake.requests_of("agent").len(), 0);
+    fs.clear();
+    b.run(b.until_done(1)).await;
+    assert_eq!(b.fake.requests_of("agent").len(), 1);
+}
+
+#[tokio::test]
+async fn a_graceful_stop_waits_for_the_verdict() {
+    let b = Bench::new().await;
+    b.fake.configure(|o| o.turn_duration = Duration::from_millis(300));
+    let id = b.put(ROUTED, "x", "");
+    let ((), summary) = b.run(b.until("it is committed", |b| b.commits(&id) == 1)).await;
+    assert_eq!(summary.delivered, 1);
+}
