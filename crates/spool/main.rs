@@ -1,1 +1,137 @@
-fn main() {}
+//! `spool`: the agent and everything a person does with a spool.
+//!
+//! One file for each verb; this one only hands the command line over and turns failures into one sentence and an exit
+//! number. What it keeps true for all verbs:
+//!
+//! - data goes to stdout, words go to stderr as `spool: ...`; nothing is ever coloured, so `NO_COLOR` is honoured;
+//! - a reader that hangs up (`spool list | head`) is no failure;
+//! - what a record says is stripped of control characters before a terminal sees it;
+//! - verbs that change something are renames, so they work with the agent up or down.
+//!
+//! The rooms: `args` (the command line) and `help`; `find` (which entry is meant), `history` (what the journal knows
+//! of it), `view` (how it is shown), `when` (times); `discover` and `openclaw_config` (where the gateway is and what
+//! opens it); then the verbs.
+
+mod args;
+mod audit;
+mod demo;
+mod discover;
+mod drain;
+mod find;
+mod help;
+mod history;
+mod list;
+mod openclaw_config;
+mod operate;
+mod reroute;
+mod show;
+mod status;
+mod view;
+mod when;
+
+use std::io::{self, BufWriter, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use spooldir::{Spool, exit, locate};
+
+use args::{Args, Call};
+
+/// Why a verb failed: one sentence, and the number to exit with.
+#[derive(Debug)]
+pub struct Failure {
+    /// Lowercase, with the remedy; printed after `spool: `.
+    pub message: String,
+    /// One of [`exit`].
+    pub exit: u8,
+}
+
+impl Failure {
+    /// A failure with its exit number.
+    pub fn new(exit: u8, message: impl Into<String>) -> Failure {
+        Failure { message: message.into(), exit }
+    }
+}
+
+impl From<spooldir::Error> for Failure {
+    fn from(e: spooldir::Error) -> Failure {
+        Failure::new(e.exit(), e.to_string())
+    }
+}
+
+/// The only plain I/O of the verbs is writing to stdout.
+impl From<io::Error> for Failure {
+    fn from(e: io::Error) -> Failure {
+        let exit = if e.kind() == io::ErrorKind::BrokenPipe { exit::OK } else { exit::IO };
+        Failure::new(exit, format!("cannot write to stdout: {e}"))
+    }
+}
+
+fn main() -> ExitCode {
+    let failure = match args::parse(std::env::args_os().skip(1)) {
+        Ok(call) => match run(call) {
+            Ok(code) => return ExitCode::from(code),
+            Err(failure) => failure,
+        },
+        Err(message) => Failure::new(exit::USAGE, message),
+    };
+    if failure.exit != exit::OK {
+        complain(&failure.message);
+    }
+    ExitCode::from(failure.exit)
+}
+
+/// Says one sentence to the person.
+pub fn complain(message: &str) {
+    // Where stderr is closed there is nobody left to tell.
+    let _told = writeln!(io::stderr(), "spool: {message}").is_ok();
+}
+
+fn run(call: Call) -> Result<u8, Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let code = match call {
+        Call::Help(verb) => {
+            help::print(verb, &mut out)?;
+            exit::OK
+        }
+        Call::Version => {
+            writeln!(out, "spool {}", env!("CARGO_PKG_VERSION"))?;
+            exit::OK
+        }
+        Call::Put(rest) => return Err(put(rest)),
+        Call::Verb("drain", args) => drain::run(&args)?,
+        Call::Verb("demo", args) => {
+            drop(out);
+            return demo::run(&args);
+        }
+        Call::Verb(verb, args) => {
+            let spool = Spool::open(&spool_dir(&args)?)?;
+            match verb {
+                "list" => list::run(&spool, &args, &mut out)?,
+                "show" => show::run(&spool, &args, &mut out)?,
+                "status" => status::run(&spool, &args, &mut out)?,
+                "audit" => audit::run(&spool, &args, &mut out)?,
+                verb => operate::run(verb, &spool, &args, &mut out)?,
+            }
+        }
+    };
+    out.flush()?;
+    Ok(code)
+}
+
+/// The spool that is meant.
+pub fn spool_dir(args: &Args) -> Result<std::path::PathBuf, Failure> {
+    Ok(locate::spool_dir(args.spool.as_deref(), &locate::process_env)?)
+}
+
+/// `spool put` is `spool-put`, which lies beside this program or in the path. Returns only when it cannot be started.
+fn put(rest: Vec<std::ffi::OsString>) -> Failure {
+    let name = Path::new("spool-put");
+    let beside = std::env::current_exe().map(|me| me.with_file_name(name)).ok().filter(|path| path.is_file());
+    let error = std::process::Command::new(beside.as_deref().unwrap_or(name)).args(rest).exec();
+    Failure::new(
+        exit::UNAVAILABLE,
+        format!("cannot start spool-put: {error}; install it beside spool, or anywhere in PATH"),
+    )
+}

@@ -1,0 +1,127 @@
+//! `spool drain`: the agent, from the command line to the loop.
+//!
+//! The spool is made if it is not there, so that the agent can be the first to start. A missing or broken
+//! configuration is found before the spool is touched. Logs go to stderr, a line for each event, and never show what
+//! a record says. SIGTERM, SIGINT and SIGHUP end it gracefully; a second one of them at once.
+
+use std::future::Future;
+use std::io;
+
+use spool_drain::{Options, Summary};
+use spool_gateway::openclaw::OpenClawConnector;
+use spooldir::{Spool, exit, locate};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::level_filters::LevelFilter;
+
+use crate::Failure;
+use crate::args::Args;
+use crate::discover;
+
+/// Runs the agent.
+///
+/// # Errors
+/// [`exit::CONFIG`] when gateway or token cannot be found, [`exit::UNAVAILABLE`] when another agent is running, what
+/// the spool says when it cannot be used.
+pub fn run(args: &Args) -> Result<u8, Failure> {
+    log_to_stderr(level(args)?);
+    let config = discover::gateway(args, &locate::process_env)?;
+    let spool = Spool::create(&crate::spool_dir(args)?)?;
+    let options = Options { once: args.once, ..Options::default() };
+    tracing::info!(spool = %spool.root().display(), gateway = %config.url, "draining");
+    let connector = OpenClawConnector::new(config);
+    let summary = runtime()?.block_on(async {
+        let shutdown = asked_to_end()?;
+        Ok::<_, Failure>(spool_drain::run(&spool, &connector, &options, shutdown).await?)
+    })?;
+    let Summary { delivered, dead, held, left, .. } = summary;
+    tracing::info!(delivered, dead, held, left, "ended");
+    if args.once { once(&summary) } else { Ok(exit::OK) }
+}
+
+/// What a run with `--once` came to.
+fn once(summary: &Summary) -> Result<u8, Failure> {
+    let why = summary.gateway.as_deref().unwrap_or("no reason was given");
+    let left = summary.left;
+    if summary.refused {
+        return Err(Failure::new(exit::CONFIG, format!("the gateway refused the agent, {left} records stay: {why}")));
+    }
+    if left > 0 && summary.gateway.is_some() {
+        return Err(Failure::new(exit::TEMPORARY, format!("the gateway is away, {left} records stay: {why}")));
+    }
+    Ok(exit::OK)
+}
+
+/// A runtime with everything on this thread.
+///
+/// # Errors
+/// When the kernel gives no more descriptors.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| Failure::new(exit::TEMPORARY, format!("cannot start: {e}; raise ulimit -n or try again")))
+}
+
+/// Completes when somebody asks the process to end. Who asks again does not want to wait.
+///
+/// # Errors
+/// When the signals cannot be caught.
+pub fn asked_to_end() -> Result<impl Future<Output = ()>, Failure> {
+    let catch = |kind| signal(kind).map_err(|e: io::Error| Failure::new(exit::IO, format!("cannot catch signals: {e}")));
+    let mut signals = [catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?, catch(SignalKind::hangup())?];
+    Ok(async move {
+        any(&mut signals).await;
+        tokio::spawn(async move {
+            any(&mut signals).await;
+            std::process::exit(i32::from(exit::TEMPORARY));
+        });
+    })
+}
+
+async fn any(signals: &mut [Signal; 3]) {
+    let [a, b, c] = signals;
+    tokio::select! {
+        _ = a.recv() => {}
+        _ = b.recv() => {}
+        _ = c.recv() => {}
+    }
+}
+
+fn level(args: &Args) -> Result<LevelFilter, Failure> {
+    if args.verbose {
+        return Ok(LevelFilter::DEBUG);
+    }
+    if args.quiet {
+        return Ok(LevelFilter::WARN);
+    }
+    match std::env::var("SPOOL_LOG") {
+        Ok(word) if !word.trim().is_empty() => word.trim().parse().map_err(|_| {
+            Failure::new(exit::CONFIG, "SPOOL_LOG must be one of off, error, warn, info, debug, trace")
+        }),
+        _ => Ok(LevelFilter::INFO),
+    }
+}
+
+fn log_to_stderr(level: LevelFilter) {
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_pass_tells_how_it_went_by_its_number() {
+        let code = |summary: &Summary| once(summary).unwrap_or_else(|failure| failure.exit);
+        let away = Some("connection refused".to_owned());
+        let left = Summary { left: 2, ..Summary::default() };
+        assert_eq!(code(&Summary::default()), exit::OK);
+        assert_eq!(code(&left), exit::OK, "what is left is not due");
+        assert_eq!(code(&Summary { gateway: away.clone(), ..left.clone() }), exit::TEMPORARY);
+        assert_eq!(code(&Summary { gateway: away.clone(), ..Summary::default() }), exit::OK);
+        assert_eq!(code(&Summary { gateway: away, refused: true, ..left }), exit::CONFIG);
+    }
+}

@@ -1,0 +1,84 @@
+//! Which entry a person means: by its whole id, or by the first characters of it where only one entry has them.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::ops::ControlFlow;
+
+use spooldir::{Dir, Entry, Id, Spool, exit, intake};
+
+use crate::Failure;
+
+/// The shortest beginning of an id that is looked for.
+const MIN_PREFIX: usize = 4;
+/// How many candidates a message names.
+const MAX_NAMED: usize = 4;
+
+/// Finds the entry that `text` names.
+///
+/// # Errors
+/// A [`Failure`] with [`exit::DATA`] when there is none or more than one; what the spool says when it cannot be read.
+pub fn resolve(spool: &Spool, text: &str) -> Result<Entry, Failure> {
+    if let Ok(id) = Id::new(text)
+        && let Some(entry) = spool.find(&id)?
+    {
+        return Ok(entry);
+    }
+    let unknown = |why: &str| {
+        let shown = spool_drain::sanitize::line(text);
+        Failure::new(exit::DATA, format!("there is no entry {shown:?} in {}{why}", spool.root().display()))
+    };
+    if text.len() < MIN_PREFIX {
+        return Err(unknown("; a beginning of an id must have four characters or more"));
+    }
+    let mut found: BTreeMap<Id, Entry> = BTreeMap::new();
+    for dir in Dir::STATES {
+        spool.each_entry(dir, |entry, _| {
+            if entry.id.as_str().starts_with(text) {
+                // An entry that moves meanwhile is met again, further on in its life.
+                found.insert(entry.id.clone(), entry);
+            }
+        })?;
+    }
+    match found.len() {
+        0 => Err(unknown("; spool list shows what there is")),
+        1 => found.into_values().next().ok_or_else(|| unknown("")),
+        n => {
+            let named: Vec<&str> = found.keys().take(MAX_NAMED).map(Id::as_str).collect();
+            let more = if n > MAX_NAMED { format!(" and {} more", n - MAX_NAMED) } else { String::new() };
+            let why = format!("{text:?} is the beginning of {}{more}; add characters", named.join(", "));
+            Err(Failure::new(exit::DATA, why))
+        }
+    }
+}
+
+/// What lies in `new/`.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    /// Entries, and files that will become one under the id that is their name's for now.
+    pub entries: Vec<Entry>,
+    /// Files that will become an entry and have no usable id yet.
+    pub nameless: Vec<OsString>,
+    /// What is no record by its name or its kind; nobody will touch it.
+    pub foreign: Vec<OsString>,
+}
+
+/// Lists `new/`, where people drop files under any name.
+///
+/// # Errors
+/// When it cannot be listed.
+pub fn inbox(spool: &Spool) -> Result<Inbox, Failure> {
+    let mut inbox = Inbox::default();
+    let path = spool.dir(Dir::New);
+    let mut sort = |name: &OsStr, is_file: bool| {
+        if !is_file || !intake::is_candidate(name) {
+            inbox.foreign.push(name.to_owned());
+        } else if let Some(entry) = name.to_str().and_then(|n| Entry::from_name(Dir::New, n)) {
+            inbox.entries.push(entry);
+        } else {
+            inbox.nameless.push(name.to_owned());
+        }
+        ControlFlow::Continue(())
+    };
+    spool.fs().list(&path, &mut sort).map_err(|source| spooldir::Error::Io { verb: "list", path, source })?;
+    Ok(inbox)
+}
