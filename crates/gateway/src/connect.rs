@@ -87,9 +87,11 @@ impl Credentials {
         self.token.is_some() || self.password.is_some()
     }
 
-    /// Takes every secret out of a sentence, whoever put it there.
+    /// Takes every secret out of a sentence, whoever put it there. One that is as short as a word would take our
+    /// own words with it, and protects nothing anyway.
     fn scrub(&self, mut trouble: Trouble) -> Trouble {
-        for secret in [&self.token, &self.password, &self.device_token].into_iter().flatten() {
+        let secrets = [&self.token, &self.password, &self.device_token].into_iter().flatten();
+        for secret in secrets.filter(|secret| secret.expose().len() >= 8) {
             trouble.reason = trouble.reason.replace(secret.expose(), "[redacted]");
         }
         trouble

@@ -182,8 +182,11 @@ async fn a_wrong_token_is_said_once_and_never_shown() {
     config.identity_dir = Some(dir.path().to_owned());
     fails(&config).await;
     assert_eq!(*count.lock().unwrap(), 2);
-    Identity::load_or_create(dir.path()).unwrap().keep_device_token(&url, &Secret::new("dev-tok")).unwrap();
-    assert!(!fails(&config).await.reason.contains("dev-tok"));
+    Identity::load_or_create(dir.path())
+        .unwrap()
+        .keep_device_token(&url, &Secret::new("device-token"))
+        .unwrap();
+    assert!(!fails(&config).await.reason.contains("device-token"));
     assert_eq!(*count.lock().unwrap(), 4, "one retry with the device's token, and no loop");
 }
 
@@ -200,7 +203,7 @@ async fn a_gateway_that_clears_the_scopes_gets_the_signed_device() {
                 (&params["device"]["nonce"], &params["device"]["signedAt"]),
                 (&json!("n-1"), &json!(1_795_415_532_394_u64))
             );
-            let auth = json!({"scopes": ["operator.write"], "deviceToken": "dev-tok"});
+            let auth = json!({"scopes": ["operator.write"], "deviceToken": "device-token"});
             peer.hello(&connect, &[], json!({"protocol": 3, "auth": auth})).await;
         }
         peer.linger().await;
@@ -217,7 +220,7 @@ async fn a_gateway_that_clears_the_scopes_gets_the_signed_device() {
     let up = connect(&config, &memory).await.unwrap();
     assert!(!up.backend, "a cli may not pin");
     let kept = Identity::load_or_create(&dir.path().join("device")).unwrap().device_token(&url).unwrap();
-    assert_eq!(kept, Some(Secret::new("dev-tok")));
+    assert_eq!(kept, Some(Secret::new("device-token")));
     assert!(memory.wants_device.load(Ordering::Relaxed), "the next connect starts with the device");
 }
 

@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, accept_async};
 
 /// The peer's end of one connection.
-pub(crate) struct Peer(pub WebSocketStream<TcpStream>);
+pub(crate) struct Peer<S = TcpStream>(pub WebSocketStream<S>);
 
-impl Peer {
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     pub async fn say(&mut self, frame: Value) {
         self.text(&frame.to_string()).await;
     }

@@ -131,4 +131,65 @@ mod tests {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }
+
+    /// A gateway with a certificate of its own; returns its URL and the certificate's fingerprint.
+    async fn gateway() -> (String, String) {
+        use crate::testpeer::{Peer, listen};
+        use tokio_rustls::TlsAcceptor;
+        use tokio_rustls::rustls::ServerConfig;
+        use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+
+        let own = rcgen::generate_simple_self_signed(vec!["gateway.example".to_owned()]).unwrap();
+        let certificate = own.cert.der().clone();
+        let fingerprint = hex(&Sha256::digest(&certificate));
+        let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+        let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key.into())
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        let (listener, url) = listen().await;
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(stream) = acceptor.accept(stream).await else { continue };
+                let Ok(socket) = tokio_tungstenite::accept_async(stream).await else { continue };
+                let mut peer = Peer(socket);
+                let Some(connect) = peer.challenge().await else { continue };
+                peer.hello(&connect, &["operator.write"], serde_json::json!({})).await;
+                peer.linger().await;
+            }
+        });
+        (url.replace("ws://", "wss://"), fingerprint)
+    }
+
+    #[tokio::test]
+    async fn the_pinned_certificate_and_no_other() {
+        use crate::connect::{Memory, connect};
+        use crate::secret::{Secret, Source};
+        let (url, fingerprint) = gateway().await;
+        let mut config = Config::new(&url);
+        config.token = Some(Source::Literal(Secret::new("a-token")));
+        config.tls_fingerprint = Some(fingerprint.clone());
+        assert_eq!(connect(&config, &Memory::default()).await.map(|up| up.hello.protocol).ok(), Some(4));
+
+        config.tls_fingerprint = Some("00".repeat(32));
+        let trouble = connect(&config, &Memory::default()).await.err().unwrap();
+        assert!(trouble.kind == Kind::Refused && trouble.reason.contains("another certificate"), "{trouble}");
+
+        config.tls_fingerprint = Some("not hex".into());
+        let trouble = connect(&config, &Memory::default()).await.err().unwrap();
+        assert!(trouble.kind == Kind::Refused && trouble.reason.contains("hex"), "{trouble}");
+    }
+
+    #[tokio::test]
+    async fn a_peer_without_tls_is_not_a_refusal() {
+        use crate::connect::{Memory, connect};
+        let url = crate::testpeer::serve(|_, mut peer| async move { peer.linger().await }).await;
+        let mut config = Config::new(url.replace("ws://", "wss://"));
+        config.tls_fingerprint = Some("00".repeat(32));
+        let trouble = connect(&config, &Memory::default()).await.err().unwrap();
+        assert_eq!(trouble.kind, Kind::Unavailable, "{trouble}");
+    }
 }

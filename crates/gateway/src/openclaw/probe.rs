@@ -106,6 +106,18 @@ impl History {
         self.rows.iter().find(|row| row.key == key)
     }
 
+    /// Whether the turn of this key has an answer of the agent's: a row of that run, or, from gateways that do not
+    /// name runs, one between its text and the next.
+    fn answered(&self, key: &str) -> bool {
+        let answer = |row: &&Row| row.role == "assistant" && row.key.is_empty() && row.last;
+        if self.rows.iter().filter(answer).any(|row| row.run == key) {
+            return true;
+        }
+        let text = format!("{key}:user");
+        let after = self.rows.iter().skip_while(|row| row.key != text).skip(1);
+        after.take_while(|row| row.role != "user").filter(answer).any(|row| row.run.is_empty())
+    }
+
     fn consumed(&self, key: &str) -> bool {
         self.receipts.iter().any(|receipt| receipt.run_id == key && receipt.state == "consumed")
     }
@@ -237,8 +249,7 @@ async fn reply(
         }
         return Ok(reply);
     }
-    let answered = |row: &&Row| row.role == "assistant" && row.run == key && row.last && row.key.is_empty();
-    if history.rows.iter().any(|row| answered(&row)) {
+    if history.answered(key) {
         return Ok(Reply::Replied);
     }
     if history.row(&format!("{key}:terminal-error")).is_some() {

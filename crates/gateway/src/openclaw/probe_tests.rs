@@ -36,6 +36,19 @@ fn pending_inputs_are_told_apart_by_their_run() {
 }
 
 #[test]
+fn an_answer_belongs_to_its_run_and_without_runs_to_the_text_before_it() {
+    let row = |role: &str, key: &str, run: &str| json!({"role": role, "idempotencyKey": key, "__openclaw": {"runId": run}});
+    let interleaved = history(json!({"messages": [row("user", "A:user", ""), row("user", "B:user", ""),
+        row("assistant", "", "A"), row("assistant", "M", "")]}));
+    assert!(interleaved.answered("A") && !interleaved.answered("B"));
+    let nameless = history(json!({"messages": [row("user", "A:user", ""), row("assistant", "", ""),
+        row("user", "B:user", ""), row("assistant", "M", ""), row("user", "C:user", "")]}));
+    assert!(nameless.answered("A"), "the row after its text");
+    assert!(!nameless.answered("B"), "the mirror of a message is not an answer");
+    assert!(!nameless.answered("C") && !nameless.answered("D"));
+}
+
+#[test]
 fn a_step_that_calls_a_tool_is_not_the_reply() {
     for (stop, last) in [("toolUse", false), ("error", false), ("stop", true), ("", true)] {
         assert_eq!(Row::read(&json!({"role": "assistant", "stopReason": stop})).last, last, "{stop}");
