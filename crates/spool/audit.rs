@@ -50,7 +50,10 @@ pub fn run(spool: &Spool, args: &Args, out: &mut dyn Write) -> Result<u8, Failur
         }
     }
     if audit.torn > 0 {
-        crate::complain(&format!("{} lines of the journal cannot be read; the audit knows less for it", audit.torn));
+        crate::complain(&format!(
+            "{} lines of the journal cannot be read; the audit knows less for it",
+            audit.torn
+        ));
     }
     if !holds {
         crate::complain(&format!("the audit of {} does not hold", spool.root().display()));

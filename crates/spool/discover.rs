@@ -33,7 +33,8 @@ const MAX_CONFIG: u64 = 1 << 20;
 /// One sentence with [`exit::CONFIG`]: a token file or a configuration that cannot be used.
 pub fn gateway(args: &Args, env: Env<'_>) -> Result<Config, Failure> {
     let text = |name: &str| env(name).and_then(|v| v.into_string().ok()).filter(|v| !v.trim().is_empty());
-    let said_url = args.gateway.clone().or_else(|| text("SPOOL_GATEWAY")).or_else(|| text("OPENCLAW_GATEWAY_URL"));
+    let said_url =
+        args.gateway.clone().or_else(|| text("SPOOL_GATEWAY")).or_else(|| text("OPENCLAW_GATEWAY_URL"));
     let said_port = text("OPENCLAW_GATEWAY_PORT").map(|port| port.trim().parse::<u16>());
     let said_port = said_port.transpose().map_err(|_| wrong("OPENCLAW_GATEWAY_PORT is not a port number"))?;
     let mut config = Config::new("");
@@ -93,7 +94,8 @@ fn read_settings(path: &Path, env: Env<'_>) -> Result<Option<Settings>, Failure>
 /// Looks at a token file before the agent starts with it.
 fn check_token_file(path: &Path) -> Result<(), Failure> {
     let fail = |why: String| wrong(format!("cannot use the token file {}: {why}", path.display()));
-    let meta = std::fs::metadata(path).map_err(|e| fail(format!("{e}; write the gateway's token into it")))?;
+    let meta =
+        std::fs::metadata(path).map_err(|e| fail(format!("{e}; write the gateway's token into it")))?;
     if !meta.is_file() {
         return Err(fail("it is not a file".into()));
     }
@@ -194,7 +196,8 @@ mod tests {
         assert_eq!(from(&none, &[]), format!("token {}", home.at(".openclaw/openclaw.json").display()));
         let theirs = home.find(&none, &[]).unwrap().token.unwrap();
         assert_eq!(theirs.read().unwrap().expose(), "theirs");
-        let password = Home::new("{gateway: {auth: {mode: 'password', password: 'p'}}}").find(&none, &[]).unwrap();
+        let password =
+            Home::new("{gateway: {auth: {mode: 'password', password: 'p'}}}").find(&none, &[]).unwrap();
         assert_eq!(password.password.unwrap().read().unwrap().expose(), "p");
         assert!(password.token.is_none());
         let open = Home::new("{}").find(&none, &[]).unwrap();
@@ -204,9 +207,8 @@ mod tests {
     #[test]
     fn a_token_file_that_others_can_read_is_refused() {
         let home = Home::new("{}");
-        let refused = |path: PathBuf| {
-            home.find(&Args { token_file: Some(path), ..Args::default() }, &[]).unwrap_err()
-        };
+        let refused =
+            |path: PathBuf| home.find(&Args { token_file: Some(path), ..Args::default() }, &[]).unwrap_err();
         for mode in [0o640, 0o604, 0o644] {
             let why = refused(home.file("token", mode));
             assert!(why.contains("chmod 600") && !why.contains("secret"), "{why}");

@@ -43,10 +43,16 @@ fn once(summary: &Summary) -> Result<u8, Failure> {
     let why = summary.gateway.as_deref().unwrap_or("no reason was given");
     let left = summary.left;
     if summary.refused {
-        return Err(Failure::new(exit::CONFIG, format!("the gateway refused the agent, {left} records stay: {why}")));
+        return Err(Failure::new(
+            exit::CONFIG,
+            format!("the gateway refused the agent, {left} records stay: {why}"),
+        ));
     }
     if left > 0 && summary.gateway.is_some() {
-        return Err(Failure::new(exit::TEMPORARY, format!("the gateway is away, {left} records stay: {why}")));
+        return Err(Failure::new(
+            exit::TEMPORARY,
+            format!("the gateway is away, {left} records stay: {why}"),
+        ));
     }
     Ok(exit::OK)
 }
@@ -57,7 +63,9 @@ fn once(summary: &Summary) -> Result<u8, Failure> {
 /// When the kernel gives no more descriptors.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|e| Failure::new(exit::TEMPORARY, format!("cannot start: {e}; raise ulimit -n or try again")))
+    runtime.map_err(|e| {
+        Failure::new(exit::TEMPORARY, format!("cannot start: {e}; raise ulimit -n or try again"))
+    })
 }
 
 /// Completes when somebody asks the process to end. Who asks again does not want to wait.
@@ -65,8 +73,11 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// # Errors
 /// When the signals cannot be caught.
 pub fn asked_to_end() -> Result<impl Future<Output = ()>, Failure> {
-    let catch = |kind| signal(kind).map_err(|e: io::Error| Failure::new(exit::IO, format!("cannot catch signals: {e}")));
-    let mut signals = [catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?, catch(SignalKind::hangup())?];
+    let catch = |kind| {
+        signal(kind).map_err(|e: io::Error| Failure::new(exit::IO, format!("cannot catch signals: {e}")))
+    };
+    let mut signals =
+        [catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?, catch(SignalKind::hangup())?];
     Ok(async move {
         any(&mut signals).await;
         tokio::spawn(async move {

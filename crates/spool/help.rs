@@ -28,7 +28,10 @@ fn usage(verb: &Verb) -> String {
 }
 
 fn all(out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "spool: a durable completion outbox. Records dropped in a directory reach their session.\n")?;
+    writeln!(
+        out,
+        "spool: a durable completion outbox. Records dropped in a directory reach their session.\n"
+    )?;
     writeln!(out, "Usage: spool VERB [OPTIONS]\n\nVerbs:")?;
     for verb in VERBS {
         writeln!(out, "  {:<9} {}", verb.name, verb.about)?;

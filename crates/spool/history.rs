@@ -82,12 +82,8 @@ mod tests {
             ])
             .unwrap();
         let of = || read(&spool, ["a".to_owned(), "b".to_owned()].into_iter());
-        let expected = History {
-            attempts: 2,
-            last_error: Some("slow".into()),
-            evidence: None,
-            key: Some("k2".into()),
-        };
+        let expected =
+            History { attempts: 2, last_error: Some("slow".into()), evidence: None, key: Some("k2".into()) };
         assert_eq!(of()["a"], expected);
         assert_eq!(of()["b"], History::default());
         let proved = line("prove").because("not an error");

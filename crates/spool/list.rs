@@ -49,7 +49,10 @@ pub fn run(spool: &Spool, args: &Args, out: &mut dyn Write) -> Result<u8, Failur
     let n = inbox.foreign.len();
     if n > 0 {
         let path = spool.dir(Dir::New);
-        crate::complain(&format!("{n} foreign files in {} are left alone; spool status names them", path.display()));
+        crate::complain(&format!(
+            "{n} foreign files in {} are left alone; spool status names them",
+            path.display()
+        ));
     }
     Ok(exit::OK)
 }
@@ -97,7 +100,11 @@ impl Printer<'_> {
             serde_json::to_writer(&mut self.out, view).map_err(std::io::Error::from)?;
         } else {
             if self.printed == 0 {
-                writeln!(self.out, "{:<9}  {:<36}  {:<9}  {:>7}  SESSION  LABEL", "STATE", "ID", "STATUS", "AGE")?;
+                writeln!(
+                    self.out,
+                    "{:<9}  {:<36}  {:<9}  {:>7}  SESSION  LABEL",
+                    "STATE", "ID", "STATUS", "AGE"
+                )?;
             }
             self.print_line(view)?;
         }

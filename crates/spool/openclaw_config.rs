@@ -40,7 +40,8 @@ pub fn path(env: Env<'_>) -> Option<PathBuf> {
 /// What is wrong, without quoting it.
 pub fn settings(text: &str, env: Env<'_>) -> Result<Settings, String> {
     let root = parse(text)?;
-    let auth = |name: &str| root.pointer("/gateway/auth").and_then(|a| a.get(name)).is_some_and(|v| !v.is_null());
+    let auth =
+        |name: &str| root.pointer("/gateway/auth").and_then(|a| a.get(name)).is_some_and(|v| !v.is_null());
     let settings = Settings {
         port: port(root.pointer("/gateway/port"), env)?,
         has_token: auth("token"),
@@ -51,7 +52,10 @@ pub fn settings(text: &str, env: Env<'_>) -> Result<Settings, String> {
         .iter()
         .any(|at| root.pointer(at).is_some_and(|part| part.get("$include").is_some()));
     if elsewhere && !settings.has_token && !settings.has_password {
-        return Err("it takes its gateway settings from another file ($include); name the token with --token-file".into());
+        return Err(
+            "it takes its gateway settings from another file ($include); name the token with --token-file"
+                .into(),
+        );
     }
     Ok(settings)
 }
@@ -93,7 +97,9 @@ fn secret(text: &str, name: &str, env: Env<'_>) -> Result<Secret, String> {
         Some(Value::Object(reference)) => {
             let of = |member: &str| reference.get(member).and_then(Value::as_str);
             let (Some("env"), Some(id)) = (of("source"), of("id")) else {
-                return Err(format!("{place} is a reference that only OpenClaw can follow; use --token-file"));
+                return Err(format!(
+                    "{place} is a reference that only OpenClaw can follow; use --token-file"
+                ));
             };
             variable(id, env).map_err(|why| format!("{place}: {why}"))?
         }
@@ -171,7 +177,10 @@ mod tests {
             assert_eq!(of(empty), Ok(Settings::default()), "{empty}");
         }
         for port in ["0", "65536", "1.5", "-1", "true", "'x'", "[]"] {
-            assert!(of(&format!("{{gateway: {{port: {port}}}}}")).unwrap_err().contains("gateway.port"), "{port}");
+            assert!(
+                of(&format!("{{gateway: {{port: {port}}}}}")).unwrap_err().contains("gateway.port"),
+                "{port}"
+            );
         }
         assert!(of("{gateway: {$include: './g.json5'}}").unwrap_err().contains("--token-file"));
         assert!(of("{$include: './g.json5', gateway: {auth: {token: 'x'}}}").unwrap().has_token);

@@ -77,7 +77,14 @@ impl Outcome {
     fn tell(&self, args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         match (&self.new_id, &args.session) {
             (Some(new), Some(key)) => {
-                writeln!(out, "{} {} (was {}); sent on as {new} to {}", self.id, self.state, self.was, view::brief(key, 80))?;
+                writeln!(
+                    out,
+                    "{} {} (was {}); sent on as {new} to {}",
+                    self.id,
+                    self.state,
+                    self.was,
+                    view::brief(key, 80)
+                )?;
             }
             _ => writeln!(out, "{} {} (was {})", self.id, self.state, self.was)?,
         }
@@ -95,7 +102,9 @@ fn persist(verb: &str, spool: &Spool, name: &str, args: &Args) -> Result<Outcome
             other => return other,
         }
     }
-    Err(last.unwrap_or_else(|| Failure::new(exit::TEMPORARY, format!("cannot {verb} {name}: it keeps moving; try again"))))
+    Err(last.unwrap_or_else(|| {
+        Failure::new(exit::TEMPORARY, format!("cannot {verb} {name}: it keeps moving; try again"))
+    }))
 }
 
 fn is_elsewhere(spool: &Spool, entry: &Entry) -> bool {
@@ -150,7 +159,9 @@ pub fn release(verb: &str, spool: &Spool, entry: &Entry) -> Result<Outcome, Fail
     let refuse = |why: &str| Err(refusal(verb, &entry.id, why));
     if verb == "release" && entry.state != State::Held {
         let word = entry.state.word();
-        return refuse(&format!("it is {word}, not held; spool retry is for entries that are dead, deferred or dismissed"));
+        return refuse(&format!(
+            "it is {word}, not held; spool retry is for entries that are dead, deferred or dismissed"
+        ));
     }
     match &entry.state {
         State::Pending => return refuse("it is pending already; the agent takes it when it comes to it"),
@@ -164,10 +175,14 @@ pub fn release(verb: &str, spool: &Spool, entry: &Entry) -> Result<Outcome, Fail
     match &seen.document.record {
         Err(flaw) if seen.document.is_later => return refuse(flaw),
         Err(flaw) => {
-            return refuse(&format!("it is not a good record ({flaw}); queue a mended one and dismiss this one"));
+            return refuse(&format!(
+                "it is not a good record ({flaw}); queue a mended one and dismiss this one"
+            ));
         }
         Ok(record) if !keeps_its_id(record, &entry.id) => {
-            return refuse("its own id belongs to another record; spool retry ID --session KEY sends it under a new one");
+            return refuse(
+                "its own id belongs to another record; spool retry ID --session KEY sends it under a new one",
+            );
         }
         Ok(record) if record.session_key.is_none() => {
             return refuse("it names no session; spool retry ID --session KEY sends it to one");

@@ -51,7 +51,8 @@ pub fn run(spool: &Spool, entry: &Entry, key: &str) -> Result<Outcome, Failure> 
     let old = match &entry.state {
         State::Held | State::Dismissed => entry.clone(),
         _ => {
-            let reason = format!("being sent to {} instead; if it stays so, say that again", view::brief(key, 200));
+            let reason =
+                format!("being sent to {} instead; if it stays so, say that again", view::brief(key, 200));
             put_aside(spool, entry, &Event::Hold, &reason)?
         }
     };
@@ -99,9 +100,8 @@ fn next_id(old: &str, n: u32) -> String {
         return plain;
     }
     // FNV-1a; two ids that collide are told apart by their bytes, like any two records.
-    let sum = old.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let sum =
+        old.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     let start: String = old.chars().take(100).collect();
     format!("{start}.{sum:016x}.{n}")
 }
@@ -180,7 +180,8 @@ mod tests {
     #[test]
     fn what_may_have_arrived_and_what_is_no_record_stays() {
         let (_home, spool, entry) = dead("job-1", RECORD);
-        let sending = Entry::new(entry.id.clone(), State::Sending { key: spooldir::Key::mint(), attempts: 0 });
+        let sending =
+            Entry::new(entry.id.clone(), State::Sending { key: spooldir::Key::mint(), attempts: 0 });
         assert!(run(&spool, &sending, "k").unwrap_err().message.contains("wait for the verdict"));
         let done = Entry::new(entry.id.clone(), State::Done);
         assert!(run(&spool, &done, "k").unwrap_err().message.contains("done"));

@@ -46,7 +46,13 @@ pub fn run(spool: &Spool, args: &Args, out: &mut dyn Write) -> Result<u8, Failur
     Ok(exit::OK)
 }
 
-fn as_json(spool: &Spool, seen: &Seen, view: &View, history: &History, lines: &[Line]) -> Result<Value, Failure> {
+fn as_json(
+    spool: &Spool,
+    seen: &Seen,
+    view: &View,
+    history: &History,
+    lines: &[Line],
+) -> Result<Value, Failure> {
     let io = |e: serde_json::Error| Failure::from(std::io::Error::from(e));
     let mut shown = serde_json::to_value(view).map_err(io)?;
     let record: Option<Value> = seen.document.bytes.as_deref().and_then(|b| spooldir::json::parse(b).ok());

@@ -106,7 +106,10 @@ impl Report {
         if let Some(agent) = &self.agent {
             let silent = self.now_ms.saturating_sub(agent.updated_at);
             let since = when::length(silent);
-            say(silent > OLD_STATUS, format!("the agent (process {}) has said nothing for {since}; is it stopped?", agent.pid));
+            say(
+                silent > OLD_STATUS,
+                format!("the agent (process {}) has said nothing for {since}; is it stopped?", agent.pid),
+            );
             let gateway = &agent.gateway;
             let why = gateway.reason.as_deref().map(|r| format!(": {}", brief(r, 300))).unwrap_or_default();
             say(gateway.state == "down", format!("the gateway is down{why}"));
@@ -117,12 +120,21 @@ impl Report {
         let dead = self.count("dead");
         say(dead > 0, format!("{dead} dead; spool list --state dead says why, spool retry tries again"));
         let held = self.count("held");
-        say(held > 0, format!("{held} held; spool list --state held says why, spool release gives them back"));
+        say(
+            held > 0,
+            format!("{held} held; spool list --state held says why, spool release gives them back"),
+        );
         if let Some(age) = self.oldest_pending_ms {
             say(age > OLD_PENDING, format!("the oldest pending record has waited for {}", when::length(age)));
         }
         let foreign = self.foreign.len();
-        say(foreign > 0, format!("{foreign} files in new/ are no records by their name or kind and are left alone: {}", self.named()));
+        say(
+            foreign > 0,
+            format!(
+                "{foreign} files in new/ are no records by their name or kind and are left alone: {}",
+                self.named()
+            ),
+        );
         if let Some(free) = self.free {
             say(free < LITTLE_ROOM, format!("only {} KiB are free on the disk", free / 1024));
         }
@@ -165,7 +177,13 @@ impl Report {
             return Ok(writeln!(out, "agent     {word}")?);
         };
         let since = when::age(agent.started_at, self.now_ms);
-        writeln!(out, "agent     process {}, for {since}, {} in flight, watch: {}", agent.pid, agent.in_flight, brief(&agent.watch, 200))?;
+        writeln!(
+            out,
+            "agent     process {}, for {since}, {} in flight, watch: {}",
+            agent.pid,
+            agent.in_flight,
+            brief(&agent.watch, 200)
+        )?;
         let gateway = &agent.gateway;
         write!(out, "gateway   {} for {}", gateway.state, when::age(gateway.since, self.now_ms))?;
         if let (Some(version), Some(protocol)) = (&gateway.version, gateway.protocol) {
