@@ -196,8 +196,8 @@ mod tests {
         assert_eq!(from(&none, &[]), format!("token {}", home.at(".openclaw/openclaw.json").display()));
         let theirs = home.find(&none, &[]).unwrap().token.unwrap();
         assert_eq!(theirs.read().unwrap().expose(), "theirs");
-        let password =
-            Home::new("{gateway: {auth: {mode: 'password', password: 'p'}}}").find(&none, &[]).unwrap();
+        let other = Home::new("{gateway: {auth: {mode: 'password', password: 'p'}}}");
+        let password = other.find(&none, &[]).unwrap();
         assert_eq!(password.password.unwrap().read().unwrap().expose(), "p");
         assert!(password.token.is_none());
         let open = Home::new("{}").find(&none, &[]).unwrap();
