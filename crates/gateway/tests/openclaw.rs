@@ -345,6 +345,19 @@ async fn a_message_the_gateway_queued_is_waited_for_and_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_message_cut_off_before_it_was_taken_can_be_sent_again() {
+    let fake = start().await;
+    fake.rule(Rule::on("send").then(Fault::Drop(At::Frame)));
+    let connector = OpenClawConnector::new(config(&fake));
+    let message = delivery("m-1", Mode::Message);
+    let sent = send(&connector.connect().await.unwrap(), &message).await;
+    assert_eq!(sent.unwrap_err().kind, Kind::Doubt);
+    let gateway = connector.connect().await.unwrap();
+    assert_eq!(gateway.probe(&message).await, Ok(Probe::Absent));
+    assert_eq!(send(&gateway, &message).await, Ok(Reply::Sent));
+}
+
+#[tokio::test]
 async fn a_recipient_that_is_not_there_is_never() {
     let fake = start().await;
     let gateway = connect(&fake).await;

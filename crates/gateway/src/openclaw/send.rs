@@ -225,11 +225,13 @@ pub(super) async fn message(
             Ok(Reply::Sent)
         }
         Err(error) => {
-            let trouble = classify::call("send", error, false);
-            if trouble.kind == Kind::Doubt {
+            // Said in so many words. After a mere silence or a cut nothing of the kind was ever seen.
+            if let CallError::Fault(fault) = &error
+                && fault.detail("code") == "OUTBOUND_DELIVERY_QUEUED"
+            {
                 gateway.link.outbound.queued(&delivery.key);
             }
-            Err(trouble)
+            Err(classify::call("send", error, false))
         }
     }
 }
