@@ -408,3 +408,28 @@ fn put_is_the_same_as_spool_put() {
     assert_eq!(ran.stdout, "queued job-1\n");
     assert_eq!(state(&spool.spool, "job-1"), "pending");
 }
+
+#[test]
+fn the_documented_members_are_those_that_are_printed() {
+    let spool = one_of_each();
+    let page = std::fs::read_to_string(crate::support::project().join("docs/json.md")).unwrap();
+    let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let (_, example) = page.split_once("```json\n").unwrap();
+    let example = json_of(example.split_once("```").unwrap().0);
+    let listed = json_of(&Cli::new(&spool, &["list", "--json"]).run().exits(0).stdout);
+    assert_eq!(members(&listed[0]), members(&example));
+    for (heading, printed) in [
+        ("## `spool show ID --json`", Cli::new(&spool, &["show", "dead-1", "--json"]).run().exits(0)),
+        ("## `spool status --json`", Cli::new(&spool, &["status", "--json"]).run().exits(3)),
+        ("## `spool audit --json`", Cli::new(&spool, &["audit", "--json"]).run().exits(0)),
+    ] {
+        let section = page.split_once(heading).unwrap().1.split("\n## ").next().unwrap();
+        for member in members(&json_of(&printed.stdout)) {
+            let is_entrys = heading.contains("show") && example.get(&member).is_some();
+            assert!(
+                is_entrys || section.contains(&format!("`{member}`")),
+                "{heading} does not name {member}"
+            );
+        }
+    }
+}
