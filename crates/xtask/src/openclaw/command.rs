@@ -17,10 +17,11 @@ use super::support::{Outcome, Random, tail};
 use super::world::World;
 
 const USAGE: &str = "\
-usage: cargo xtask openclaw [SCENARIO...] [--seed N] [--keep]
+usage: cargo xtask openclaw [SCENARIO...] [--seed N] [--keep] [--programs DIR]
   SCENARIO   rig, a to h, times (default: all)
   --seed N   repeat the random moments of an earlier run
-  --keep     keep the run's files even when everything passed";
+  --keep     keep the run's files even when everything passed
+  --programs DIR   run spool and spool-put of DIR instead of building them";
 
 /// Where the scenarios play: what is installed and built, and the world that most of them share.
 pub(crate) struct Stage {
@@ -83,19 +84,25 @@ impl Stage {
 
     /// A new spool for the agent of this scenario.
     pub(crate) fn spool(&mut self, name: &str, world: &World) -> Outcome<Spool> {
-        if self.programs.is_none() {
-            self.programs = Some(Programs::build()?);
-        }
-        let programs = self.programs.as_ref().ok_or("the programs were not built")?;
+        let programs = self.programs.as_ref().ok_or("this scenario was not said to need the programs")?;
         let spool = Spool::new(programs, &world.dir, name, &world.gateway)?;
         self.agent_log = Some(spool.log.clone());
         Ok(spool)
     }
 }
 
+/// What the command line asks for.
+#[derive(Default)]
+struct Wish {
+    chosen: Vec<&'static Scenario>,
+    seed: u64,
+    keep: bool,
+    programs: Option<PathBuf>,
+}
+
 /// The command; consumes its arguments.
 pub(crate) fn run(args: lexopt::Parser) -> ExitCode {
-    match parse(args).and_then(|(chosen, seed, keep)| play(&chosen, seed, keep)) {
+    match parse(args).and_then(|wish| play(&wish)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -105,17 +112,19 @@ pub(crate) fn run(args: lexopt::Parser) -> ExitCode {
     }
 }
 
-fn parse(mut args: lexopt::Parser) -> Outcome<(Vec<&'static Scenario>, u64, bool)> {
-    let (mut chosen, mut seed, mut keep) = (Vec::new(), None, false);
+fn parse(mut args: lexopt::Parser) -> Outcome<Wish> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let mut wish = Wish { seed: u64::try_from(now)? % 1_000_000, ..Wish::default() };
     while let Some(arg) = args.next()? {
         match arg {
             lexopt::Arg::Value(name) => {
                 let found = scenarios::ALL.iter().find(|s| name == s.name);
-                chosen
+                wish.chosen
                     .push(found.ok_or(format!("there is no scenario {}\n{USAGE}", name.to_string_lossy()))?);
             }
-            lexopt::Arg::Long("seed") => seed = Some(args.value()?.to_string_lossy().parse()?),
-            lexopt::Arg::Long("keep") => keep = true,
+            lexopt::Arg::Long("seed") => wish.seed = args.value()?.to_string_lossy().parse()?,
+            lexopt::Arg::Long("keep") => wish.keep = true,
+            lexopt::Arg::Long("programs") => wish.programs = Some(args.value()?.into()),
             lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => {
                 println!("{USAGE}");
                 std::process::exit(0);
@@ -123,14 +132,13 @@ fn parse(mut args: lexopt::Parser) -> Outcome<(Vec<&'static Scenario>, u64, bool
             other => return Err(format!("{}\n{USAGE}", other.unexpected()).into()),
         }
     }
-    if chosen.is_empty() {
-        chosen = scenarios::ALL.iter().collect();
+    if wish.chosen.is_empty() {
+        wish.chosen = scenarios::ALL.iter().collect();
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-    Ok((chosen, seed.unwrap_or(u64::try_from(now)? % 1_000_000), keep))
+    Ok(wish)
 }
 
-fn play(chosen: &[&'static Scenario], seed: u64, keep: bool) -> Outcome<bool> {
+fn play(wish: &Wish) -> Outcome<bool> {
     if let Some(why) = install::missing() {
         if std::env::var_os("CI").is_some_and(|ci| ci == "true") {
             return Err(why.into());
@@ -138,33 +146,32 @@ fn play(chosen: &[&'static Scenario], seed: u64, keep: bool) -> Outcome<bool> {
         println!("skipped: {why}");
         return Ok(true);
     }
+    let programs = match &wish.programs {
+        _ if !wish.chosen.iter().any(|scenario| scenario.needs_programs) => None,
+        Some(dir) => Some(Programs::in_dir(dir)?),
+        None => Some(Programs::build()?),
+    };
     std::fs::create_dir_all(install::room())?;
     let room = install::room().canonicalize()?;
     clear(&room)?;
     let dir = room.join(format!("run-{}", std::process::id()));
-    let random = Random::new(seed);
-    let mut stage = Stage {
-        dir: dir.clone(),
-        random,
-        figures: Figures::default(),
-        programs: None,
-        agent_log: None,
-        shared: None,
-    };
+    let (random, seed) = (Random::new(wish.seed), wish.seed);
+    let figures = Figures::default();
+    let mut stage = Stage { dir: dir.clone(), random, figures, programs, agent_log: None, shared: None };
     println!("seed {seed}; files in {}", dir.display());
     let start = Instant::now();
     let (mut passed, mut failed) = (0, 0);
-    for scenario in chosen {
+    for scenario in &wish.chosen {
         let checks = one(scenario, &mut stage);
         passed += checks.passed;
         failed += checks.failed;
     }
     stage.shared = None;
     stage.figures.print();
-    if failed == 0 && !keep {
+    if failed == 0 && !wish.keep {
         std::fs::remove_dir_all(&dir)?;
     } else {
-        println!("the run's files are kept in {}", dir.display());
+        println!("the run's files are kept in {} until the next run", dir.display());
     }
     println!("seed {seed}, {:.0} s", start.elapsed().as_secs_f64());
     println!("{passed} passed, {failed} failed");

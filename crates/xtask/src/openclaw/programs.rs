@@ -53,12 +53,27 @@ impl Programs {
             }
         }
         let mut find = |name: &str| found.remove(name).ok_or(format!("cargo built no program named {name}"));
-        let programs = Programs { spool: find("spool")?, put: find("spool-put")? };
-        let help = Command::new(&programs.spool).args(["drain", "--help"]).stdin(Stdio::null()).output()?;
+        Programs { spool: find("spool")?, put: find("spool-put")? }.tried()
+    }
+
+    /// The programs of a directory, built by somebody else.
+    pub(crate) fn in_dir(dir: &Path) -> Outcome<Programs> {
+        let dir = dir.canonicalize()?;
+        Programs { spool: dir.join("spool"), put: dir.join("spool-put") }.tried()
+    }
+
+    /// These, if they run at all.
+    fn tried(self) -> Outcome<Programs> {
+        let help = Command::new(&self.spool).args(["drain", "--help"]).stdin(Stdio::null()).output();
+        let help = help.map_err(|error| format!("cannot run {}: {error}", self.spool.display()))?;
         if !help.status.success() || help.stdout.is_empty() {
-            return Err("`spool drain --help` says nothing: the programs are not written yet".into());
+            return Err(format!(
+                "{} drain --help says nothing: is it the right program?",
+                self.spool.display()
+            )
+            .into());
         }
-        Ok(programs)
+        Ok(self)
     }
 }
 

@@ -24,30 +24,33 @@ const DELIVERY: Duration = Duration::from_secs(90);
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
+    /// Whether it runs the project's programs.
+    pub(crate) needs_programs: bool,
     pub(crate) play: fn(&mut Stage, &mut Checks) -> Outcome<()>,
+}
+
+impl Scenario {
+    const fn new(
+        name: &'static str,
+        about: &'static str,
+        play: fn(&mut Stage, &mut Checks) -> Outcome<()>,
+    ) -> Scenario {
+        Scenario { name, about, needs_programs: true, play }
+    }
 }
 
 pub(crate) static ALL: [Scenario; 10] = [
     Scenario {
-        name: "rig",
-        about: "the harness checks itself, without the project's programs",
-        play: rig::play,
+        needs_programs: false,
+        ..Scenario::new("rig", "the harness checks itself, without the project's programs", rig::play)
     },
-    Scenario {
-        name: "a",
-        about: "a record is dropped while the gateway is down",
-        play: a_gateway_down::play,
-    },
-    Scenario { name: "b", about: "gateway and agent are killed at random moments", play: b_kills::play },
-    Scenario { name: "c", about: "100 records for one session at once", play: c_burst::play },
-    Scenario { name: "d", about: "sessions that are missing, archived or closed", play: d_sessions::play },
-    Scenario { name: "e", about: "a wrong token, mended while the agent runs", play: e_token::play },
-    Scenario {
-        name: "g",
-        about: "a reset after the commit; a model that fails after it",
-        play: g_reset_and_failure::play,
-    },
-    Scenario { name: "times", about: "how long a producer waits", play: times::play },
-    Scenario { name: "h", about: "two people share the main session", play: h_shared_main::play },
-    Scenario { name: "f", about: "a gateway of protocol 3", play: f_protocol3::play },
+    Scenario::new("a", "a record is dropped while the gateway is down", a_gateway_down::play),
+    Scenario::new("b", "gateway and agent are killed at random moments", b_kills::play),
+    Scenario::new("c", "100 records for one session at once", c_burst::play),
+    Scenario::new("d", "sessions that are missing, archived or closed", d_sessions::play),
+    Scenario::new("e", "a wrong token, mended while the agent runs", e_token::play),
+    Scenario::new("g", "a reset after the commit; a model that fails after it", g_reset_and_failure::play),
+    Scenario::new("times", "how long a producer waits", times::play),
+    Scenario::new("h", "two people share the main session", h_shared_main::play),
+    Scenario::new("f", "a gateway of protocol 3", f_protocol3::play),
 ];
