@@ -82,6 +82,23 @@ async fn a_turn_is_pinned_marked_and_routed_by_the_session_alone() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_knows_no_pins_gets_a_look_instead() {
+    let fake = start().await;
+    let gateway = connect(&fake).await;
+    let words = "invalid agent params: at root: unexpected property 'expectedExistingSessionId'";
+    fake.rule(Rule::on("agent").then(Fault::Error(errors::invalid(words))));
+    assert_eq!(send(&gateway, &turn("k-1")).await, Ok(Reply::Sent));
+    assert!(params(&fake, "agent").get("expectedExistingSessionId").is_none());
+    // It is remembered, and a session that was replaced in between is noticed all the same.
+    let session = open(&gateway, S).await;
+    fake.delete(S);
+    fake.add_chat(S, 77001);
+    let moved = gateway.send(&turn("k-2"), &session, Evidence::Sent, &|_| ()).await;
+    assert_eq!(moved.unwrap_err().kind, Kind::Moved);
+    assert_eq!(fake.requests_of("agent").len(), 2);
+}
+
+#[tokio::test]
 async fn a_reply_that_belongs_elsewhere_goes_there_and_the_session_keeps_its_route() {
     let fake = start().await;
     let gateway = connect(&fake).await;

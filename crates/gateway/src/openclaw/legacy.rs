@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::probe::{History, Row, history, keys};
+use super::probe::{History, history, keys};
 use super::{OpenClaw, look, send, unreadable};
 use crate::classify;
 use crate::client::{CallError, Step};
@@ -120,12 +120,11 @@ async fn conclude(
 ) -> Result<Reply, Trouble> {
     let status = answer.get("status").and_then(Value::as_str).unwrap_or("");
     let history = read(gateway, delivery).await?;
-    let Some(rest) = committed(&history, delivery) else {
+    let Some(reply) = committed(&history, delivery) else {
         let why = format!("the turn ended as {status:?} and its text is not in the transcript");
         return Err(Trouble::new(Kind::Doubt, why));
     };
     seen(Evidence::Committed);
-    let reply = outcome(rest);
     if reply == Reply::Replied {
         seen(Evidence::Replied);
     }
@@ -137,30 +136,16 @@ async fn read(gateway: &OpenClaw, delivery: &Delivery) -> Result<History, Troubl
     history.map_err(|trouble| Trouble { kind: Kind::Doubt, ..trouble })
 }
 
-/// The rows after the one that names a key of this delivery, if there is one.
-fn committed<'a>(history: &'a History, delivery: &Delivery) -> Option<&'a [Row]> {
-    let keys = keys(delivery);
-    let at =
-        history.rows.iter().position(|row| row.role == "user" && keys.iter().any(|key| row.contains(key)))?;
-    history.rows.get(at + 1..)
-}
-
-/// What became of a turn, from the rows after its text: those before the next text are its own.
-fn outcome(rest: &[Row]) -> Reply {
-    let own = rest.iter().take_while(|row| row.role != "user").filter(|row| row.role == "assistant");
-    match own.last() {
-        Some(row) if row.failed => {
-            Reply::Failed("the turn failed; the session's transcript says why".to_owned())
-        }
-        Some(row) if row.last => Reply::Replied,
-        _ => Reply::Pending,
-    }
+/// What became of a turn that is in the transcript, under any of its keys.
+fn committed(history: &History, delivery: &Delivery) -> Option<Reply> {
+    let key = keys(delivery).into_iter().find(|key| history.committed(key))?;
+    Some(history.outcome(key).unwrap_or(Reply::Pending))
 }
 
 pub(super) async fn probe(gateway: &OpenClaw, delivery: &Delivery) -> Result<Probe, Trouble> {
     let history = history(gateway, &delivery.session_key, &[]).await?;
     // Not there: lost with a restart, or still waiting in this boot, where sending it again changes nothing.
-    Ok(committed(&history, delivery).map_or(Probe::Absent, |rest| Probe::Committed(outcome(rest))))
+    Ok(committed(&history, delivery).map_or(Probe::Absent, Probe::Committed))
 }
 
 #[cfg(test)]
@@ -195,7 +180,7 @@ mod tests {
     #[test]
     fn the_text_proves_the_commit_and_the_rows_after_it_the_turn() {
         let history = transcript();
-        let became = |key: &str| committed(&history, &delivery(key)).map(outcome);
+        let became = |key: &str| committed(&history, &delivery(key));
         assert_eq!(became("old-2"), Some(Reply::Replied));
         assert!(matches!(became("old-3"), Some(Reply::Failed(_))), "its final said ok");
         assert_eq!(became("old-4"), Some(Reply::Pending));

@@ -14,6 +14,7 @@ mod send;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,7 @@ impl Connector for OpenClawConnector {
             modern,
             searches: up.hello.methods.contains("sessions.search"),
             backend: up.backend,
+            refuses_pins: AtomicBool::new(false),
             admin: up.admin,
             deadlines: self.config.deadlines,
             outbound: Arc::clone(&self.outbound),
@@ -105,6 +107,8 @@ struct Link {
     searches: bool,
     /// May pin a send to a session.
     backend: bool,
+    /// Found out: this gateway does not know pins.
+    refuses_pins: AtomicBool,
     admin: bool,
     deadlines: Deadlines,
     outbound: Arc<Outbound>,

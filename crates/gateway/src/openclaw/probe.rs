@@ -28,15 +28,15 @@ const OUTBOUND_GRACE: Duration = Duration::from_secs(300);
 /// A row of a transcript, as far as it matters.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Row {
-    pub role: String,
-    pub key: String,
+    role: String,
+    key: String,
     /// The run an assistant row belongs to: the key of the delivery that started it.
-    pub run: String,
+    run: String,
     /// It ends the turn: not a step that calls a tool.
-    pub last: bool,
+    last: bool,
     /// It stands for a model call that failed.
-    pub failed: bool,
-    pub content: Value,
+    failed: bool,
+    content: Value,
 }
 
 impl Row {
@@ -58,7 +58,7 @@ impl Row {
     }
 
     /// Whether `needle` stands anywhere in its text.
-    pub fn contains(&self, needle: &str) -> bool {
+    fn contains(&self, needle: &str) -> bool {
         match &self.content {
             Value::String(text) => text.contains(needle),
             Value::Array(parts) => {
@@ -82,7 +82,7 @@ struct Input {
 /// A page of a session's history.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    pub rows: Vec<Row>,
+    rows: Vec<Row>,
     pending: Vec<Input>,
     receipts: Vec<Input>,
     next_pending: Option<u64>,
@@ -106,24 +106,40 @@ impl History {
         self.rows.iter().find(|row| row.key == key)
     }
 
-    /// Whether the turn of this key has an answer of the agent's: a row of that run, or, from gateways that do not
-    /// name runs, one between its text and the next.
-    fn answered(&self, key: &str) -> bool {
-        let answer = |row: &&Row| row.role == "assistant" && row.key.is_empty() && row.last;
-        if self.rows.iter().filter(answer).any(|row| row.run == key) {
-            return true;
+    /// Where the text of a turn stands. Gateways before 2026.9 keep no key with it; there the text names it.
+    fn position(&self, key: &str) -> Option<usize> {
+        let name = format!("{key}:user");
+        self.rows.iter().position(|row| {
+            row.key == name || (row.key.is_empty() && row.role == "user" && row.contains(key))
+        })
+    }
+
+    /// What the transcript says became of a turn, if it says anything: by the rows of its run, or, from gateways
+    /// that do not name runs, by those between its text and the next.
+    pub(super) fn outcome(&self, key: &str) -> Option<Reply> {
+        let answer = |row: &&Row| row.role == "assistant" && row.key.is_empty();
+        let judge = |row: &Row| match (row.failed, row.last) {
+            (true, _) => Some(failed_turn()),
+            (false, true) => Some(Reply::Replied),
+            (false, false) => None,
+        };
+        let own = self.rows.iter().filter(answer).filter(|row| row.run == key);
+        if let Some(reply) = own.filter_map(judge).last() {
+            return Some(reply);
         }
-        let text = format!("{key}:user");
-        let after = self.rows.iter().skip_while(|row| row.key != text).skip(1);
-        after.take_while(|row| row.role != "user").filter(answer).any(|row| row.run.is_empty())
+        if self.row(&format!("{key}:terminal-error")).is_some() {
+            return Some(failed_turn());
+        }
+        let after = self.rows.iter().skip(self.position(key)? + 1).take_while(|row| row.role != "user");
+        after.filter(answer).filter(|row| row.run.is_empty()).filter_map(judge).last()
     }
 
     fn consumed(&self, key: &str) -> bool {
         self.receipts.iter().any(|receipt| receipt.run_id == key && receipt.state == "consumed")
     }
 
-    fn committed(&self, key: &str) -> bool {
-        self.row(&format!("{key}:user")).is_some() || self.consumed(key)
+    pub(super) fn committed(&self, key: &str) -> bool {
+        self.position(key).is_some() || self.consumed(key)
     }
 
     /// The state of a pending input: `queued`, `interrupted`, `cancelled`, or `pending` if only a receipt tells.
@@ -215,6 +231,10 @@ pub(super) async fn turn(gateway: &OpenClaw, delivery: &Delivery) -> Result<Prob
     })
 }
 
+fn failed_turn() -> Reply {
+    Reply::Failed("the turn failed; the session's transcript says why".to_owned())
+}
+
 /// What the gateway remembers of a run.
 #[derive(Debug, Default)]
 struct Run {
@@ -249,11 +269,8 @@ async fn reply(
         }
         return Ok(reply);
     }
-    if history.answered(key) {
-        return Ok(Reply::Replied);
-    }
-    if history.row(&format!("{key}:terminal-error")).is_some() {
-        return Ok(Reply::Failed("the turn failed; the session's transcript says why".to_owned()));
+    if let Some(reply) = history.outcome(key) {
+        return Ok(reply);
     }
     Ok(match run.status.as_str() {
         "ok" => Reply::Replied,

@@ -40,12 +40,29 @@ fn an_answer_belongs_to_its_run_and_without_runs_to_the_text_before_it() {
     let row = |role: &str, key: &str, run: &str| json!({"role": role, "idempotencyKey": key, "__openclaw": {"runId": run}});
     let interleaved = history(json!({"messages": [row("user", "A:user", ""), row("user", "B:user", ""),
         row("assistant", "", "A"), row("assistant", "M", "")]}));
-    assert!(interleaved.answered("A") && !interleaved.answered("B"));
+    assert_eq!((interleaved.outcome("A"), interleaved.outcome("B")), (Some(Reply::Replied), None));
     let nameless = history(json!({"messages": [row("user", "A:user", ""), row("assistant", "", ""),
         row("user", "B:user", ""), row("assistant", "M", ""), row("user", "C:user", "")]}));
-    assert!(nameless.answered("A"), "the row after its text");
-    assert!(!nameless.answered("B"), "the mirror of a message is not an answer");
-    assert!(!nameless.answered("C") && !nameless.answered("D"));
+    assert_eq!(nameless.outcome("A"), Some(Reply::Replied), "the row after its text");
+    assert_eq!(nameless.outcome("B"), None, "the mirror of a message is not an answer");
+    assert_eq!((nameless.outcome("C"), nameless.outcome("D")), (None, None));
+}
+
+// As read from 2026.7.1, which keeps no keys and puts a preamble before the text.
+#[test]
+fn without_keys_the_text_names_the_turn() {
+    let history = history(json!({"messages": [
+        {"role": "user", "content": "[Inter-session message] sourceTool=spool isUser=false\n[job seven-1] is done",
+         "provenance": {"kind": "inter_session", "sourceTool": "spool"}},
+        {"role": "assistant", "content": [{"type": "text", "text": "reply ok: seven-9"}], "stopReason": "stop"},
+        {"role": "user", "content": "[Inter-session message] sourceTool=spool isUser=false\n[job seven-4] FAIL400"},
+        {"role": "assistant", "content": [{"type": "text",
+            "text": "The agent run failed before producing a reply."}], "stopReason": "error"},
+        {"role": "user", "content": "what is seven-8?", "idempotencyKey": "channel-user:v1:ec50"}]}));
+    assert_eq!((history.committed("seven-1"), history.outcome("seven-1")), (true, Some(Reply::Replied)));
+    assert!(history.committed("seven-4") && matches!(history.outcome("seven-4"), Some(Reply::Failed(_))));
+    assert!(!history.committed("seven-9"), "an agent may repeat a key");
+    assert!(!history.committed("seven-8"), "a person may, too; where rows have keys, the key decides");
 }
 
 #[test]

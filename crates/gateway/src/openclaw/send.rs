@@ -8,17 +8,21 @@
 //! `channel`, `to` and `threadId` are never passed with a turn: the gateway would keep them as the session's own
 //! route. A reply that belongs elsewhere is named by `replyChannel`, `replyTo`, `replyAccountId`.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::{OpenClaw, probe};
+use super::{OpenClaw, look, probe};
 use crate::classify;
-use crate::client::{CallError, News, Step};
+use crate::client::{CallError, Exchange, News, Step, Subscription};
 use crate::frame::{one_line, payload};
-use crate::receiver::{Delivery, Evidence, Kind, Reply, Route, Session, Trouble};
+use crate::receiver::{Delivery, Evidence, Kind, Look, Reply, Route, Session, Trouble};
 
 /// How a reply with nowhere to go is called, depending on what is configured.
 const NO_ROUTE: [&str; 3] = ["invalid_delivery_target", "channel_resolved_to_internal", "unknown_channel"];
+/// The member that pins a turn to the session that was looked at. For clients in backend mode only.
+const PIN: &str = "expectedExistingSessionId";
 /// Named to the model as the origin of the text.
 pub(super) const SOURCE: &str = "spool";
 
@@ -37,7 +41,7 @@ pub(super) async fn turn(
 }
 
 /// Subscribes to the session's rows. The gateway says under which name it will tell of them.
-async fn follow(gateway: &OpenClaw, session_key: &str) -> Result<crate::client::Subscription, Trouble> {
+async fn follow(gateway: &OpenClaw, session_key: &str) -> Result<Subscription, Trouble> {
     const METHOD: &str = "sessions.messages.subscribe";
     let raw = gateway.ask(METHOD, json!({"key": session_key})).await?;
     let answer = payload::<Value>(&raw).unwrap_or_default();
@@ -56,21 +60,11 @@ async fn run(
     until: Evidence,
     seen: &dyn Fn(Evidence),
     deadline: Instant,
-    news: &mut crate::client::Subscription,
+    news: &mut Subscription,
 ) -> Result<Reply, Trouble> {
     let routable = delivery.route.is_some() || session.route.is_some();
     let row = format!("{}:user", delivery.key);
-    let patience = deadline.saturating_duration_since(Instant::now());
-    let mut exchange = gateway
-        .client
-        .two_steps(
-            "agent",
-            turn_params(gateway, delivery, session),
-            delivery.traceparent.as_deref(),
-            patience,
-        )
-        .await
-        .map_err(|error| classify::call("agent", error, false))?;
+    let mut exchange = begin(gateway, delivery, session, deadline).await?;
     let mut committed = false;
     loop {
         let fresh = tokio::select! {
@@ -81,6 +75,12 @@ async fn run(
                 News::Lagged => probe::has_row(gateway, delivery).await?,
             },
             step = exchange.next() => match step {
+                // Gateways before 2026.9 refuse the pin by name, before anything is done.
+                Err(CallError::Fault(fault)) if fault.message.contains(&format!("'{PIN}'")) && may_pin(gateway) => {
+                    gateway.link.refuses_pins.store(true, Ordering::Relaxed);
+                    exchange = begin(gateway, delivery, session, deadline).await?;
+                    false
+                }
                 Ok(Step::Accepted) => {
                     seen(Evidence::Accepted);
                     false
@@ -106,6 +106,37 @@ async fn run(
     }
 }
 
+/// Writes the request. Where a pin is not taken, a look takes its place: a moment before instead of at once.
+async fn begin(
+    gateway: &OpenClaw,
+    delivery: &Delivery,
+    session: &Session,
+    deadline: Instant,
+) -> Result<Exchange, Trouble> {
+    if let (Some(pin), false) = (&session.pin, may_pin(gateway)) {
+        match look::look(gateway, &delivery.session_key).await? {
+            Look::Open(now) if now.pin.as_ref() == Some(pin) => {}
+            _ => {
+                return Err(Trouble::new(
+                    Kind::Moved,
+                    "the session is not the one that was looked at; looking again",
+                ));
+            }
+        }
+    }
+    let patience = deadline.saturating_duration_since(Instant::now());
+    let params = turn_params(gateway, delivery, session);
+    gateway
+        .client
+        .two_steps("agent", params, delivery.traceparent.as_deref(), patience)
+        .await
+        .map_err(|error| classify::call("agent", error, false))
+}
+
+fn may_pin(gateway: &OpenClaw) -> bool {
+    gateway.link.backend && !gateway.link.refuses_pins.load(Ordering::Relaxed)
+}
+
 fn turn_params(gateway: &OpenClaw, delivery: &Delivery, session: &Session) -> Value {
     let mut params = Map::new();
     let mut set = |name: &str, value: Value| {
@@ -118,8 +149,8 @@ fn turn_params(gateway: &OpenClaw, delivery: &Delivery, session: &Session) -> Va
     // Without it a reply that cannot be sent looks like a turn that failed.
     set("bestEffortDeliver", true.into());
     set("inputProvenance", json!({"kind": "inter_session", "sourceTool": SOURCE}));
-    if let (Some(pin), true) = (&session.pin, gateway.link.backend) {
-        set("expectedExistingSessionId", pin.clone().into());
+    if let (Some(pin), true) = (&session.pin, may_pin(gateway)) {
+        set(PIN, pin.clone().into());
     }
     if let Some(route) = &delivery.route {
         params.extend(reply_route(route));
