@@ -1,9 +1,9 @@
 //! The receiver for the real OpenClaw gateway: [`Connector`] and [`Gateway`] over one WebSocket connection.
 //!
-//! - [`look`]: the session as it is now;
-//! - [`send`]: one delivery, with evidence;
-//! - [`probe`]: what became of one;
-//! - [`legacy`]: the same three for protocol 3, with what little it offers.
+//! - `look`: the session as it is now;
+//! - `send`: one delivery, with evidence;
+//! - `probe`: what became of one;
+//! - `legacy`: the same three for protocol 3, with what little it offers.
 //!
 //! Which of them is used is decided by the methods that hello-ok named, not by version numbers.
 

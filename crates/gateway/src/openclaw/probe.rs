@@ -124,7 +124,7 @@ impl History {
             (false, false) => None,
         };
         let own = self.rows.iter().filter(answer).filter(|row| row.run == key);
-        if let Some(reply) = own.filter_map(judge).last() {
+        if let Some(reply) = own.rev().find_map(judge) {
             return Some(reply);
         }
         if self.row(&format!("{key}:terminal-error")).is_some() {
