@@ -5,7 +5,7 @@
 //! - [`agent`]: the loop that owns all state; `sweep` finds, `flight` sends, `settle` judges;
 //! - [`attempt`]: one attempt at a delivery: look, probe, send, prove; [`verdict`]: what it came to;
 //! - [`lanes`]: who goes next; [`retry`] and [`breaker`]: when; [`options`]: all settings;
-//! - [`render`] and [`sanitize`]: what the session reads;
+//! - [`render`]: what the session reads;
 //! - [`watch`]: the doorbell; [`status`]: what the agent says of itself.
 
 pub mod agent;
@@ -16,7 +16,6 @@ pub mod lanes;
 pub mod options;
 pub mod render;
 pub mod retry;
-pub mod sanitize;
 mod settle;
 pub mod status;
 mod sweep;
@@ -25,3 +24,4 @@ pub mod watch;
 
 pub use agent::{Summary, run};
 pub use options::Options;
+pub use spooldir::sanitize;

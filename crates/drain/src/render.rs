@@ -21,7 +21,7 @@ use spooldir::record::{Status, Task};
 use spooldir::{Id, Key, Record};
 
 use self::fit::{Block, MARK_MAX, cut_end, cut_start, duration, fair, mark};
-use crate::sanitize;
+use spooldir::sanitize;
 
 mod fit;
 

@@ -23,12 +23,13 @@ pub enum Dir {
     Done,
     Dismissed,
     Runs,
+    Logs,
     Journal,
 }
 
 impl Dir {
     /// All of them.
-    pub const ALL: [Dir; 10] = [
+    pub const ALL: [Dir; 11] = [
         Dir::Tmp,
         Dir::New,
         Dir::Sending,
@@ -38,6 +39,7 @@ impl Dir {
         Dir::Done,
         Dir::Dismissed,
         Dir::Runs,
+        Dir::Logs,
         Dir::Journal,
     ];
 
@@ -57,6 +59,7 @@ impl Dir {
             Dir::Done => "done",
             Dir::Dismissed => "dismissed",
             Dir::Runs => "runs",
+            Dir::Logs => "logs",
             Dir::Journal => "journal",
         }
     }

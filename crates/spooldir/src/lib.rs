@@ -10,6 +10,7 @@
 //! - [`publish`]: how a record gets in, and stays; [`intake`]: how a file that was dropped becomes an entry;
 //! - [`journal`]: what happened, line by line; [`audit`]: that nothing is missing; [`upkeep`]: what is cleared away;
 //! - [`locate`]: which spool and which session a program is about;
+//! - [`run`]: jobs in progress and their leases; [`sanitize`]: text that is safe to show;
 //! - [`lock`]: one agent a spool; [`time`]: the wall clock.
 //! - `fault` (feature `fault`): a file system that fails on demand.
 //!
@@ -40,6 +41,8 @@ pub mod name;
 mod open;
 pub mod publish;
 pub mod record;
+pub mod run;
+pub mod sanitize;
 pub mod time;
 pub mod upkeep;
 

@@ -7,7 +7,7 @@
 //! their shape), so that no `[31m` is left over. An escape string that never ends costs at most its own line: a
 //! hostile byte must not hide the rest of the output.
 //!
-//! This makes text clean, not true, and never safe against injection: see `render` for how it is labelled.
+//! This makes text clean, not true, and never safe against injection: the agent labels it as data.
 
 use std::iter::Peekable;
 use std::str::Chars;
