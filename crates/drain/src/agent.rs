@@ -21,13 +21,14 @@ use spooldir::intake::Desk;
 use spooldir::journal::Line;
 use spooldir::lock::AgentLock;
 use spooldir::time::now_ms;
-use spooldir::{Entry, Error, Id, Spool};
+use spooldir::{Dir, Entry, Error, Id, Spool};
 use tracing::{debug, error, info, warn};
 
 use crate::breaker::{self, Breaker};
 use crate::flight::Landed;
 use crate::lanes::{Lanes, Quiet};
 use crate::options::Options;
+use crate::runs::{Routed, Seen};
 use crate::status::{self, AgentStatus, GatewayStatus};
 use crate::watch::{Doorbell, WatchState};
 
@@ -87,6 +88,11 @@ pub(crate) struct Agent<'a, C: Connector> {
     pub(crate) flights: FuturesUnordered<LocalFuture<'a, Landed>>,
     /// When each of them started, by its key.
     pub(crate) started: HashMap<String, Instant>,
+    /// Jobs in progress.
+    pub(crate) runs: HashMap<Id, Seen>,
+    pub(crate) runs_at: Instant,
+    /// Looks at the sessions of new runs.
+    pub(crate) looks: FuturesUnordered<LocalFuture<'a, Routed>>,
     /// Delivered, but the rename to `done/` failed: tried again at each sweep.
     pub(crate) unretired: Vec<(Entry, Evidence)>,
     /// Whether names were moved into `sending/` that are not flushed yet.
@@ -123,18 +129,20 @@ where
     C::Gateway: 'static,
 {
     let _lock = AgentLock::take(spool)?;
-    let mut doorbell = Doorbell::watch(&[spool.dir(spooldir::Dir::New)]);
+    let mut doorbell = Doorbell::watch(&[spool.dir(Dir::New), spool.dir(Dir::Runs)]);
     let mut agent = Agent::new(spool, connector, options);
     agent.recover()?;
     let started = Instant::now();
     tokio::pin!(shutdown);
     let mut stop_at: Option<Instant> = None;
+    let mut rung = true;
     loop {
         let now = Instant::now();
         agent.polling = matches!(doorbell.state(), WatchState::Polling { .. });
         if agent.is_timed_sweep_due(now) {
             agent.dirty |= doorbell.rearm() || agent.is_timed_sweep_due(now);
         }
+        agent.watch_runs(now, std::mem::take(&mut rung));
         agent.sweep(now);
         agent.take_in(now);
         if stop_at.is_none() {
@@ -152,6 +160,7 @@ where
         }
         let wake = agent.wake_at(now, stop_at, started);
         let has_flights = !agent.flights.is_empty();
+        let has_looks = !agent.looks.is_empty();
         tokio::select! {
             biased;
             () = &mut shutdown, if stop_at.is_none() => {
@@ -159,8 +168,12 @@ where
                 stop_at = Some(Instant::now() + options.grace);
             }
             Some(landed) = agent.flights.next(), if has_flights => agent.settle(landed),
+            Some(routed) = agent.looks.next(), if has_looks => agent.on_routed(routed),
             event = link_event(&mut agent.link) => agent.on_link(event),
-            () = doorbell.ring() => agent.dirty = true,
+            () = doorbell.ring() => {
+                agent.dirty = true;
+                rung = true;
+            }
             () = tokio::time::sleep_until(wake.into()) => {}
         }
     }
@@ -211,6 +224,9 @@ where
             reported: HashMap::new(),
             flights: FuturesUnordered::new(),
             started: HashMap::new(),
+            runs: HashMap::new(),
+            runs_at: now,
+            looks: FuturesUnordered::new(),
             unretired: Vec::new(),
             unsynced: false,
             disk_trouble: None,
@@ -337,6 +353,7 @@ where
             // Mended credentials are noticed within a second.
             wake = wake.min(now + Duration::from_secs(1));
         }
+        wake = wake.min(self.runs_due().unwrap_or(wake));
         if let Some(ready) = self.lanes.next_ready() {
             let room = if self.has_room(now) { Some(now) } else { self.next_room(now) };
             wake = wake.min(room.map_or(wake, |room| room.max(ready)));

@@ -2,7 +2,8 @@
 //!
 //! The only crate that knows both the spool's files and the gateway's wire. The rooms:
 //!
-//! - [`agent`]: the loop that owns all state; `sweep` finds, `flight` sends, `settle` judges;
+//! - [`agent`]: the loop that owns all state; `sweep` finds, `runs` looks after jobs, `flight` sends,
+//!   `settle` judges;
 //! - [`attempt`]: one attempt at a delivery: look, probe, send, prove; [`verdict`]: what it came to;
 //! - [`lanes`]: who goes next; [`retry`] and [`breaker`]: when; [`options`]: all settings;
 //! - [`render`]: what the session reads;
@@ -16,6 +17,7 @@ pub mod lanes;
 pub mod options;
 pub mod render;
 pub mod retry;
+mod runs;
 mod settle;
 pub mod status;
 mod sweep;

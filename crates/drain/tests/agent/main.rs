@@ -3,5 +3,6 @@
 
 mod delivery;
 mod records;
+mod runs;
 mod support;
 mod trouble;
