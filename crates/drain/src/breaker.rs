@@ -11,7 +11,7 @@
 //!   that dies a second after each start is still backed off from.
 //! - **Refused.** The gateway answered, and does not want these credentials. Time does not mend that and hammering
 //!   makes it worse (gateways lock out), so the next attempt comes when the credentials' stamp changes, or after
-//!   5 minutes in case it was mended at the other end.
+//!   a minute in case it was mended at the other end.
 //!
 //! Pure: the clock, the jitter and the stamp are arguments. `Instant` is monotonic, so wall clocks may jump.
 
@@ -35,13 +35,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 1 s, at most 30 s; 5 min for a gateway's wish and for refused credentials; four deliveries in flight.
+    /// 1 s, at most 30 s; 5 min for a gateway's wish, 1 min for refused credentials; four deliveries in flight.
     fn default() -> Self {
         Limits {
             first: Duration::from_secs(1),
             cap: Duration::from_secs(30),
             retry_after: Duration::from_secs(300),
-            refused: Duration::from_secs(300),
+            refused: Duration::from_secs(60),
             window: 4,
         }
     }
@@ -331,19 +331,19 @@ mod tests {
         let (mut breaker, now) = breaker();
         breaker.trying();
         breaker.refused(now, "token rejected: run spool config", 7);
-        assert!(!breaker.is_due(now + s(299), 7));
+        assert!(!breaker.is_due(now + s(59), 7));
         assert!(breaker.is_due(now + s(1), 8), "changed credentials are tried at once");
-        assert!(breaker.is_due(now + s(300), 7), "mended at the other end");
+        assert!(breaker.is_due(now + s(60), 7), "mended at the other end");
         assert_eq!(breaker.reason(), Some("token rejected: run spool config"));
         breaker.failed(now, "closed 1008", None, 1.0);
         assert_eq!(
             breaker.next_try(),
-            Some(now + s(300)),
+            Some(now + s(60)),
             "the close that follows a refusal shortens nothing"
         );
         breaker.trying();
         breaker.refused(now, "again", 8);
-        assert_eq!(breaker.next_try(), Some(now + s(300)), "no growth, no hammering");
+        assert_eq!(breaker.next_try(), Some(now + s(60)), "no growth, no hammering");
     }
 
     #[test]
