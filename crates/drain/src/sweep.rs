@@ -410,11 +410,11 @@ where
 
     fn upkeep(&mut self) {
         let now = now_ms();
-        match self.spool.prune(now, self.options.retention, MAX_PRUNE) {
-            Ok(gone) => {
-                self.lines.extend(gone.iter().map(|entry| Line { to: None, ..Line::about("prune", entry) }))
-            }
-            Err(e) => debug!("{e}"),
+        if let Err(e) = self.spool.prune(now, self.options.retention, MAX_PRUNE) {
+            debug!("{e}");
+        }
+        if let Err(e) = self.spool.sweep_reasons(now) {
+            debug!("{e}");
         }
         if let Err(e) = self.spool.sweep_tmp(now) {
             debug!("{e}");

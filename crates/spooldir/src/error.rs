@@ -136,6 +136,7 @@ fn io_exit(source: &io::Error, verb: &str) -> u8 {
     use io::ErrorKind as K;
     match source.kind() {
         K::StorageFull
+        | K::FileTooLarge
         | K::QuotaExceeded
         | K::Interrupted
         | K::WouldBlock

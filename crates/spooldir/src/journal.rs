@@ -25,7 +25,7 @@ const MAX_FILE: u64 = 1 << 30;
 pub struct Line {
     /// When, in milliseconds since 1970-01-01 UTC.
     pub at: u64,
-    /// What happened: the word of an [`Event`], or `accept`, `duplicate`, `prune`, `evidence`, `foreign`.
+    /// What happened: the word of an [`Event`], or `accept`, `duplicate`, `prune`, `lost`, `evidence`.
     pub event: String,
     /// To which entry.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -111,7 +111,7 @@ impl Spool {
     pub fn create_on(root: &Path, fs: Arc<dyn Fs>) -> Result<Spool, Error> {
         let spool = Spool { root: root.to_owned(), fs };
         if spool.fs.stat(root).at("look at", root)?.is_none() {
-            spool.fs.make_dirs(root).at("create", root)?;
+            spool.make_root()?;
         }
         spool.check_root()?;
         for dir in Dir::ALL {
@@ -124,6 +124,30 @@ impl Spool {
         spool.check_format(true)?;
         spool.check_dirs()?;
         Ok(spool)
+    }
+
+    /// Makes the root and the directories above it, and flushes the name of each: a record that is kept is no use in a
+    /// directory that is not.
+    fn make_root(&self) -> Result<(), Error> {
+        let mut above = Vec::new();
+        let mut dir = self.root.parent();
+        while let Some(parent) = dir {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            above.push(parent.to_owned());
+            if self.fs.stat(parent).at("look at", parent)?.is_some() {
+                break;
+            }
+            dir = parent.parent();
+        }
+        self.fs.make_dirs(&self.root).at("create", &self.root)?;
+        for dir in above {
+            match self.fs.sync_dir(&dir) {
+                // One that we may pass through but not read; whoever made it had to flush it.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+                other => other.at("flush", dir)?,
+            }
+        }
+        Ok(())
     }
 
     /// Opens a spool that is there.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::entry::{Entry, Event, State, next};
 use crate::error::{Context, Error};
 use crate::layout::{Dir, Spool};
-use crate::name::{Id, SUFFIX};
+use crate::name::{Id, Purpose, SUFFIX};
 
 /// Why an entry is dead, held or dismissed: the content of `ID.why.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -171,11 +171,24 @@ impl Spool {
     /// # Errors
     /// [`Error::Io`].
     pub fn mend(&self, id: &Id) -> Result<bool, Error> {
+        let mut names = Vec::new();
+        for dir in Dir::STATES {
+            let mut here = Vec::new();
+            self.each_entry(dir, |entry, _| {
+                if entry.id == *id {
+                    here.push(entry);
+                }
+            })?;
+            // In sending/, the telling comes after the delivery, and a later epoch after an earlier one.
+            here.sort_by_key(|entry| {
+                entry.state.key().map(|key| (key.purpose() == Purpose::Tell, key.epoch()))
+            });
+            names.append(&mut here);
+        }
         let mut later: Option<(u64, u64)> = None;
         let mut mended = false;
-        for dir in Dir::STATES.into_iter().rev() {
-            let Some(entry) = self.find_in(id, &[dir])? else { continue };
-            let path = self.path(&entry);
+        for entry in names.iter().rev() {
+            let path = self.path(entry);
             let Some(meta) = self.fs().stat(&path).at("look at", &path)? else { continue };
             if later == Some((meta.dev, meta.ino)) {
                 self.fs().remove(&path).at("remove", path)?;
@@ -266,7 +279,11 @@ mod tests {
         let sending = Entry::new(entry.id.clone(), State::Sending { key: Key::mint(), attempts: 0 });
         std::fs::hard_link(spool.path(&entry), spool.path(&sending)).unwrap();
         assert!(spool.mend(&entry.id).unwrap());
-        assert_eq!(spool.find(&entry.id).unwrap(), Some(sending));
+        assert_eq!(spool.find(&entry.id).unwrap(), Some(sending.clone()));
+        let rekeyed = Entry { state: next(&sending.state, &Event::Rekey).unwrap(), ..sending.clone() };
+        std::fs::hard_link(spool.path(&sending), spool.path(&rekeyed)).unwrap();
+        assert!(spool.mend(&entry.id).unwrap());
+        assert_eq!(spool.find(&entry.id).unwrap(), Some(rekeyed));
         std::fs::write(spool.path(&entry), "{}").unwrap();
         assert!(!spool.mend(&entry.id).unwrap());
     }

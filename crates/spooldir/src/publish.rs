@@ -28,7 +28,7 @@ impl Spool {
     /// Publishes the bytes of a record under an id.
     ///
     /// `fresh` says that the id was minted for this record, so that no other state can hold it; otherwise all states
-    /// are searched for it afterwards. (The agent makes the same check before it delivers, so that two producers who
+    /// are searched for it first. (The agent makes the same comparison before it delivers, so that two producers who
     /// race each other do not get past it.)
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::entry::Entry;
 use crate::error::{Context, Error};
+use crate::journal::Line;
 use crate::layout::{Dir, Spool};
 
 /// How old a leftover in `tmp/` must be. Longer than any writer can take; a day and a half, as qmail has it.
@@ -34,27 +35,54 @@ impl Spool {
         Ok(gone)
     }
 
-    /// Removes at most `most` receipts older than `retention`; returns the entries that went.
+    /// Removes reasons without an entry, and half-written ones, that are older than leftovers in `tmp/` may be; returns
+    /// how many.
     ///
     /// # Errors
-    /// [`Error::Io`] when a directory cannot be listed. A file that cannot be removed stays for the next time.
-    pub fn prune(&self, now_ms: u64, retention: Duration, most: usize) -> Result<Vec<Entry>, Error> {
-        let mut gone = Vec::new();
-        for dir in [Dir::Done, Dir::Dismissed] {
+    /// [`Error::Io`] when a directory cannot be listed.
+    pub fn sweep_reasons(&self, now_ms: u64) -> Result<usize, Error> {
+        let mut gone = 0;
+        for dir in [Dir::Hold, Dir::Dead, Dir::Dismissed] {
             let mut old = Vec::new();
-            self.each_old(dir, now_ms, retention, &mut |name| old.push(name.to_owned()))?;
-            for name in old {
-                if gone.len() >= most {
-                    break;
+            self.each_old(dir, now_ms, TMP_AGE, &mut |name| {
+                if name.contains(".why.json") {
+                    old.push(name.to_owned());
                 }
-                if self.fs().remove(&self.dir(dir).join(&name)).is_ok()
-                    && let Some(entry) = Entry::from_name(dir, &name)
-                {
-                    gone.push(entry);
+            })?;
+            for name in old {
+                let entry = name.strip_suffix(".why.json").map(|id| self.dir(dir).join(format!("{id}.json")));
+                let has_entry = entry.is_some_and(|path| !matches!(self.fs().stat(&path), Ok(None)));
+                if !has_entry && self.fs().remove(&self.dir(dir).join(name)).is_ok() {
+                    gone += 1;
                 }
             }
         }
         Ok(gone)
+    }
+
+    /// Removes at most `most` receipts older than `retention`; returns the entries that went. Each is written down in
+    /// the journal first, so that a crash in between leaves an entry too many there, never one too few; where the
+    /// journal cannot be written, nothing goes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a directory cannot be listed or the journal not be written. A file that cannot be removed
+    /// stays for the next time.
+    pub fn prune(&self, now_ms: u64, retention: Duration, most: usize) -> Result<Vec<Entry>, Error> {
+        let mut old = Vec::new();
+        for dir in [Dir::Done, Dir::Dismissed] {
+            self.each_old(dir, now_ms, retention, &mut |name| {
+                if old.len() < most
+                    && let Some(entry) = Entry::from_name(dir, name)
+                {
+                    old.push(entry);
+                }
+            })?;
+        }
+        let lines: Vec<Line> =
+            old.iter().map(|entry| Line { to: None, ..Line::about("prune", entry) }).collect();
+        self.note(&lines)?;
+        old.retain(|entry| self.fs().remove(&self.path(entry)).is_ok());
+        Ok(old)
     }
 
     /// Shows each ordinary file whose content and whose place are both older than `age`. A clock that went back makes
@@ -105,6 +133,21 @@ mod tests {
         assert_eq!(std::fs::read_dir(spool.dir(Dir::Tmp)).unwrap().count(), 1);
         drop(live);
         assert_eq!(std::fs::read_dir(spool.dir(Dir::Tmp)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_reason_goes_when_its_entry_is_long_gone() {
+        let home = tempfile::tempdir().unwrap();
+        let spool = Spool::create(home.path()).unwrap();
+        let id = Id::new("a").unwrap();
+        spool.publish(&id, br#"{"text":"x"}"#, false).unwrap();
+        let why = crate::moves::Why::default();
+        spool.advance_why(&Entry::new(id, State::Pending), &Event::Condemn, &why).unwrap();
+        std::fs::write(spool.dir(Dir::Dead).join("b.why.json"), "{}").unwrap();
+        std::fs::write(spool.dir(Dir::Hold).join("c.why.json.77"), "{").unwrap();
+        assert_eq!(spool.sweep_reasons(now_ms()).unwrap(), 0);
+        assert_eq!(spool.sweep_reasons(now_ms() + 2 * DAY).unwrap(), 2);
+        assert!(spool.why(&Entry::new(Id::new("a").unwrap(), State::Dead)).is_some());
     }
 
     #[test]
