@@ -6,6 +6,7 @@
 //! A kill takes its whole process group and every helper process that carries its state directory in its
 //! environment, so that two boots never overlap and a run leaves nothing behind.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -206,6 +207,16 @@ impl Gateway {
         self.child = Some(child);
         self.end()?;
         ended.map(drop)
+    }
+
+    /// The sessions that the gateway has given up on: after three unfinished recoveries of a turn that a kill
+    /// interrupted, a session takes no work until a person resets it. Known from its log.
+    pub(crate) fn given_up(&self) -> BTreeSet<String> {
+        let log = std::fs::read(self.dir.join("gateway.out")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let words =
+            log.lines().filter_map(|line| line.split("tombstoned main-session restart recovery: ").nth(1));
+        words.filter_map(|rest| rest.split(' ').next()).map(str::to_owned).collect()
     }
 
     /// The last lines that the gateway wrote.

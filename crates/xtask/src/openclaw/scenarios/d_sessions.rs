@@ -2,8 +2,9 @@
 
 use super::super::checks::Checks;
 use super::super::command::Stage;
-use super::super::support::Outcome;
+use super::super::support::{Outcome, wait_until};
 use super::super::tally::{Expected, follow};
+use super::super::world::TICK;
 use super::DELIVERY;
 
 const MISSING: &str = "agent:main:missing";
@@ -46,7 +47,11 @@ pub(super) fn play(stage: &mut Stage, checks: &mut Checks) -> Outcome<()> {
         if retried.code != Some(0) {
             println!("d: it said: {}{}", retried.stdout, retried.stderr);
         }
-        spool.wait_state("rig-d-1", "done", DELIVERY)?;
+        // Sent on to another session it is a record of its own, whose id names the first.
+        wait_until("the record that was sent on to be delivered", DELIVERY, TICK, || {
+            Ok(spool.states()?.iter().any(|(id, state)| id.starts_with("rig-d-1.") && *state == "done"))
+        })?;
+        checks.same(spool.state("rig-d-1")?, "dismissed", "the first one is dismissed");
         checks.that(rpc.describe(MISSING)?.is_null(), "the missing session is still not there", "it is");
         let records = [Expected::new("rig-d-1", HOME), Expected::new("rig-d-4", HOME)];
         follow(&records, &world.gateway.witness, checks, &mut stage.figures)?;
