@@ -37,7 +37,7 @@ impl Default for Patience {
             until: Evidence::Sent,
             between: Duration::from_secs(2),
             queued: Duration::from_secs(600),
-            reply: Duration::from_secs(300),
+            reply: Duration::from_secs(120),
             late: Duration::from_secs(30),
         }
     }

@@ -94,7 +94,7 @@ pub fn told(key: &Key, entries: &[(&Id, &Record)], why: &str, limits: &Limits) -
     let header = header(key, entries);
     let why = cut_end(sanitize::line(why), 200);
     let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
-    let intro = format!("Your agent could not answer{why}, but it was given this report:");
+    let intro = format!("Your agent was given this report and has not answered{why}:");
     let room = limits.message_bytes.saturating_sub(header.len() + intro.len() + 2);
     format!("{header}\n{intro}\n{}", body(entries, room, limits, Reader::Person))
 }
