@@ -68,7 +68,8 @@ impl Block {
             } else {
                 &line[..boundary_before(line, room.saturating_sub(3))]
             };
-            if part.len() < line.len() && part.len() < 8 {
+            // Not even an empty line fits, or so little of this one that it says nothing.
+            if part.len() + 3 > room || (part.len() < line.len() && part.len() < 8) {
                 break;
             }
             room -= part.len() + 3;
