@@ -11,7 +11,8 @@
 //! - [`journal`]: what happened, line by line; [`audit`]: that nothing is missing; [`upkeep`]: what is cleared away;
 //! - [`locate`]: which spool and which session a program is about;
 //! - [`run`]: jobs in progress and their leases; [`sanitize`]: text that is safe to show;
-//! - [`lock`]: one agent a spool; [`time`]: the wall clock.
+//! - [`lock`]: one agent a spool; [`time`]: the wall clock;
+//! - [`wait`]: what becomes of an entry; [`trouble`]: what hooks could not queue.
 //! - `fault` (feature `fault`): a file system that fails on demand.
 //!
 //! ```
@@ -44,7 +45,9 @@ pub mod record;
 pub mod run;
 pub mod sanitize;
 pub mod time;
+pub mod trouble;
 pub mod upkeep;
+pub mod wait;
 
 pub use entry::{Entry, Event, State};
 pub use error::{Error, exit};

@@ -1,0 +1,352 @@
+//! Waiting for what becomes of an entry, by nothing but looking: no socket, and no agent needed to time out.
+//!
+//! Where an entry stands is seen from its name; how far a delivery under way has come, and what proved it in the end,
+//! stands in the journal (`prove` and `evidence` lines), which is read on from where it was left off. The journal only
+//! explains: an entry in `done/` is delivered even if nothing says by what evidence.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::entry::{Entry, State};
+use crate::error::Error;
+use crate::journal::Line;
+use crate::layout::Spool;
+use crate::name::Id;
+
+/// Between the first two looks.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest time between two looks.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// How long an entry that is done may be ahead of its journal line.
+const JOURNAL_LAG: Duration = Duration::from_secs(1);
+/// How much of a journal file is read at the first look: what was just queued stands at its end.
+const FIRST_READ: u64 = 4 * 1024 * 1024;
+/// How much is read at once.
+const CHUNK: usize = 64 * 1024;
+/// The longest line that is kept together over two looks.
+const MAX_LINE: usize = 64 * 1024;
+
+/// A rung of evidence, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// The gateway took the delivery. Proves nothing yet.
+    Accepted,
+    /// It is in the session's transcript.
+    Committed,
+    /// The turn it started ended well.
+    Replied,
+    /// The channel took the reply, or the message.
+    Sent,
+}
+
+impl Level {
+    /// All words, weakest first.
+    pub const WORDS: &'static [&'static str] = &["accepted", "committed", "replied", "sent"];
+
+    /// The word in the journal.
+    pub fn as_str(self) -> &'static str {
+        Level::WORDS[self as usize]
+    }
+
+    /// The level that a word names.
+    pub fn from_word(word: &str) -> Option<Level> {
+        [Level::Accepted, Level::Committed, Level::Replied, Level::Sent]
+            .into_iter()
+            .find(|level| level.as_str() == word)
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The evidence that was asked for is there, or the entry is done and there will be no more.
+    Reached,
+    /// It will not be delivered unless a person does something.
+    Stopped,
+    /// The time is over. The entry is safe.
+    TimedOut,
+}
+
+/// What was seen last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waited {
+    /// How it ended.
+    pub end: End,
+    /// The state the entry is in.
+    pub state: State,
+    /// The strongest evidence of its last delivery.
+    pub evidence: Option<Level>,
+    /// Why it stopped, or what the proof says besides.
+    pub reason: Option<String>,
+}
+
+/// Waits until the evidence for an entry has come as far as `level`, or with `None` until it is done.
+///
+/// An entry that is done has all the evidence it will ever have: a session without a channel ends at `committed`.
+///
+/// # Errors
+/// [`Error::Io`] when the spool cannot be looked at, [`Error::Entry`] when there is no such entry (any more).
+pub fn wait(spool: &Spool, id: &Id, level: Option<Level>, deadline: Duration) -> Result<Waited, Error> {
+    let started = Instant::now();
+    let mut reader = Reader::default();
+    let mut pause = FIRST_PAUSE;
+    let mut done_since: Option<Instant> = None;
+    loop {
+        // The journal is written after the rename: an entry that is not done yet can only have more to say later.
+        let entry = find(spool, id)?;
+        reader.read_on(spool, id);
+        match &entry.state {
+            State::Done => {
+                let since = *done_since.get_or_insert_with(Instant::now);
+                if reader.is_proved {
+                    return Ok(reader.seen(entry, End::Reached));
+                }
+                if since.elapsed() >= JOURNAL_LAG {
+                    reader.read_all(spool, id);
+                    return Ok(reader.seen(entry, End::Reached));
+                }
+            }
+            State::Held | State::Dead | State::Dismissed => {
+                let reason = spool.why(&entry).map(|why| why.reason).or_else(|| reader.reason.clone());
+                return Ok(Waited { reason, ..reader.seen(entry, End::Stopped) });
+            }
+            _ if level.is_some() && reader.evidence >= level => return Ok(reader.seen(entry, End::Reached)),
+            _ => {}
+        }
+        let left = deadline.saturating_sub(started.elapsed());
+        if left.is_zero() && done_since.is_none() {
+            return Ok(reader.seen(entry, End::TimedOut));
+        }
+        let until_next = if done_since.is_some() { FIRST_PAUSE } else { pause.min(left) };
+        std::thread::sleep(until_next);
+        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn find(spool: &Spool, id: &Id) -> Result<Entry, Error> {
+    // One that moves against the order of the search (a person's retry) is met at the next try.
+    for _pass in 0..3 {
+        if let Some(entry) = spool.find(id)? {
+            return Ok(entry);
+        }
+    }
+    let reason = "it is not in the spool any more; spool list shows what is".to_owned();
+    Err(Error::Entry { verb: "wait for", id: id.to_string(), reason })
+}
+
+/// Reads the journal as it grows.
+#[derive(Default)]
+struct Reader {
+    /// How far each file was read.
+    read: HashMap<PathBuf, u64>,
+    has_begun: bool,
+    evidence: Option<Level>,
+    is_proved: bool,
+    reason: Option<String>,
+}
+
+impl Reader {
+    fn seen(self, entry: Entry, end: End) -> Waited {
+        Waited { end, state: entry.state, evidence: self.evidence, reason: self.reason }
+    }
+
+    /// Takes in what was added. What cannot be read explains nothing, and is passed over.
+    fn read_on(&mut self, spool: &Spool, id: &Id) {
+        let files = spool.journal_files().unwrap_or_default();
+        // Midnight may lie between two looks, so there are two files to look at.
+        let from = files.len().saturating_sub(2);
+        for path in &files[from..] {
+            let at = match self.read.get(path) {
+                Some(at) => *at,
+                None if self.has_begun => 0,
+                None => std::fs::metadata(path).map_or(0, |m| m.len().saturating_sub(FIRST_READ)),
+            };
+            let read = self.read_file(path, at, id.as_str()).unwrap_or(at);
+            self.read.insert(path.clone(), read);
+        }
+        self.has_begun = true;
+    }
+
+    /// Reads the whole journal, for an entry that was delivered long ago.
+    fn read_all(&mut self, spool: &Spool, id: &Id) {
+        for path in spool.journal_files().unwrap_or_default() {
+            // As above.
+            let _read = self.read_file(&path, 0, id.as_str()).is_ok();
+        }
+    }
+
+    /// Reads the whole lines from a place on, and returns the place behind them.
+    fn read_file(&mut self, path: &Path, mut at: u64, id: &str) -> io::Result<u64> {
+        let file = File::open(path)?;
+        let mut rest: Vec<u8> = Vec::new();
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let n = file.read_at(&mut chunk, at + rest.len() as u64)?;
+            if n == 0 {
+                return Ok(at);
+            }
+            rest.extend_from_slice(&chunk[..n]);
+            let whole = match rest.iter().rposition(|b| *b == b'\n') {
+                Some(last) => last + 1,
+                // No line of ours is so long.
+                None if rest.len() > MAX_LINE => rest.len(),
+                None => continue,
+            };
+            for line in rest[..whole].split(|b| *b == b'\n') {
+                self.see(line, id);
+            }
+            rest.drain(..whole);
+            at += whole as u64;
+        }
+    }
+
+    fn see(&mut self, text: &[u8], id: &str) {
+        // Most lines are about others: that can be seen without parsing.
+        if !text.windows(id.len()).any(|part| part == id.as_bytes()) {
+            return;
+        }
+        let Ok(line) = serde_json::from_slice::<Line>(text) else { return };
+        if line.id != id {
+            return;
+        }
+        if matches!(line.event.as_str(), "take" | "fail" | "rekey" | "retry") {
+            // What an earlier attempt came to says nothing of this one.
+            self.evidence = None;
+        }
+        self.is_proved |= matches!(line.event.as_str(), "prove" | "quiet");
+        if let Some(level) = line.evidence.as_deref().and_then(Level::from_word) {
+            self.evidence = if line.event == "prove" { Some(level) } else { self.evidence.max(Some(level)) };
+        }
+        if matches!(line.event.as_str(), "prove" | "quiet" | "condemn" | "hold" | "dismiss") {
+            self.reason = line.reason;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Event;
+    use crate::moves::Why;
+    use crate::name::Key;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    struct Bench {
+        _home: tempfile::TempDir,
+        spool: Spool,
+        entry: Entry,
+    }
+
+    fn bench() -> Bench {
+        let home = tempfile::tempdir().unwrap();
+        let spool = Spool::create(home.path()).unwrap();
+        let id = Id::mint();
+        spool.publish(&id, br#"{"sessionKey":"s","text":"x"}"#, true).unwrap();
+        Bench { _home: home, spool, entry: Entry::new(id, State::Pending) }
+    }
+
+    impl Bench {
+        fn go(&mut self, event: &Event, evidence: Option<&str>) {
+            self.entry = self.spool.advance(&self.entry, event).unwrap();
+            let line = Line { evidence: evidence.map(Into::into), ..Line::moved(event, &self.entry) };
+            self.spool.note(&[line]).unwrap();
+        }
+        fn say(&self, evidence: &str) {
+            let line = Line { evidence: Some(evidence.into()), ..Line::about("evidence", &self.entry) };
+            self.spool.note(&[line]).unwrap();
+        }
+        fn wait(&self, level: Option<Level>, deadline: Duration) -> Waited {
+            wait(&self.spool, &self.entry.id, level, deadline).unwrap()
+        }
+    }
+
+    #[test]
+    fn words_and_levels_are_the_same() {
+        for word in Level::WORDS {
+            assert_eq!(Level::from_word(word).unwrap().as_str(), *word);
+        }
+        assert!(Level::Accepted < Level::Committed && Level::Replied < Level::Sent);
+    }
+
+    #[test]
+    fn the_time_is_over_when_nobody_does_anything() {
+        let b = bench();
+        let waited = b.wait(None, Duration::from_millis(60));
+        assert_eq!((waited.end, waited.state, waited.evidence), (End::TimedOut, State::Pending, None));
+    }
+
+    #[test]
+    fn evidence_on_the_way_counts_until_the_attempt_fails() {
+        let mut b = bench();
+        b.go(&Event::Take { key: Key::mint() }, None);
+        b.say("accepted");
+        b.say("committed");
+        assert_eq!(b.wait(Some(Level::Accepted), LIMIT).evidence, Some(Level::Committed));
+        assert_eq!(b.wait(Some(Level::Replied), Duration::ZERO).end, End::TimedOut);
+        b.go(&Event::Fail { due_ms: 1, alone: true }, None);
+        let waited = b.wait(Some(Level::Accepted), Duration::ZERO);
+        assert_eq!((waited.end, waited.evidence), (End::TimedOut, None));
+    }
+
+    #[test]
+    fn what_is_done_has_all_the_evidence_it_will_have() {
+        let mut b = bench();
+        b.go(&Event::Take { key: Key::mint() }, None);
+        b.go(&Event::Prove, Some("committed"));
+        let waited = b.wait(Some(Level::Sent), Duration::ZERO);
+        assert_eq!((waited.end, waited.evidence), (End::Reached, Some(Level::Committed)));
+    }
+
+    #[test]
+    fn a_journal_that_comes_late_or_never_is_waited_for_a_moment() {
+        let mut b = bench();
+        b.go(&Event::Take { key: Key::mint() }, None);
+        b.entry = b.spool.advance(&b.entry, &Event::Prove).unwrap();
+        let waited = b.wait(None, Duration::ZERO);
+        assert_eq!((waited.end, waited.evidence), (End::Reached, None));
+        let (spool, entry) = (b.spool.clone(), b.entry.clone());
+        let late = std::thread::spawn(move || {
+            let line = Line { evidence: Some("sent".into()), ..Line::moved(&Event::Prove, &entry) };
+            spool.note(&[line]).unwrap();
+        });
+        assert_eq!(b.wait(None, LIMIT).evidence, Some(Level::Sent));
+        late.join().unwrap();
+    }
+
+    #[test]
+    fn a_person_or_a_verdict_ends_the_wait_with_its_reason() {
+        for event in [Event::Hold, Event::Condemn, Event::Dismiss] {
+            let mut b = bench();
+            let why = Why { reason: "no such session".into(), ..Why::default() };
+            b.entry = b.spool.advance_why(&b.entry, &event, &why).unwrap();
+            let waited = b.wait(None, LIMIT);
+            assert_eq!((waited.end, waited.reason.as_deref()), (End::Stopped, Some("no such session")));
+        }
+        let b = bench();
+        assert!(matches!(wait(&b.spool, &Id::mint(), None, LIMIT), Err(Error::Entry { .. })));
+    }
+
+    #[test]
+    fn a_long_journal_is_read_from_its_end_on_and_old_proof_is_found_all_the_same() {
+        let mut b = bench();
+        b.go(&Event::Take { key: Key::mint() }, None);
+        b.go(&Event::Prove, Some("sent"));
+        let other = Line::about("accept", &Entry::new(Id::mint(), State::Pending)).because("x".repeat(9000));
+        for _ in 0..FIRST_READ / 9000 + 10 {
+            b.spool.note(std::slice::from_ref(&other)).unwrap();
+        }
+        assert_eq!(b.wait(None, LIMIT).evidence, Some(Level::Sent));
+    }
+}
