@@ -25,7 +25,7 @@ use spooldir::{Dir, Entry, Error, Id, Spool};
 use tracing::{debug, error, info, warn};
 
 use crate::breaker::{self, Breaker};
-use crate::flight::Landed;
+use crate::flight::{self, Landed, Rungs};
 use crate::lanes::{Lanes, Quiet};
 use crate::options::Options;
 use crate::runs::{Routed, Seen};
@@ -86,6 +86,8 @@ pub(crate) struct Agent<'a, C: Connector> {
     /// Names that were reported, and when they are looked at again.
     pub(crate) reported: HashMap<OsString, Instant>,
     pub(crate) flights: FuturesUnordered<LocalFuture<'a, Landed>>,
+    /// The rungs that they reach on the way.
+    pub(crate) rungs: Rungs,
     /// When each of them started, by its key.
     pub(crate) started: HashMap<String, Instant>,
     /// Jobs in progress.
@@ -168,6 +170,7 @@ where
                 stop_at = Some(Instant::now() + options.grace);
             }
             Some(landed) = agent.flights.next(), if has_flights => agent.settle(landed),
+            Some(rung) = agent.rungs.1.recv() => agent.on_rung(rung),
             Some(routed) = agent.looks.next(), if has_looks => agent.on_routed(routed),
             event = link_event(&mut agent.link) => agent.on_link(event),
             () = doorbell.ring() => {
@@ -223,6 +226,7 @@ where
             fresh: VecDeque::new(),
             reported: HashMap::new(),
             flights: FuturesUnordered::new(),
+            rungs: flight::rungs(),
             started: HashMap::new(),
             runs: HashMap::new(),
             runs_at: now,

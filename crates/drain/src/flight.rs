@@ -4,14 +4,17 @@
 //! flushed to the disk, before the first byte is sent. After any crash the key is therefore known, and the gateway can
 //! be asked about it. One flush serves all deliveries that start in the same turn of the loop.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use spool_gateway::receiver::{Connector, Delivery, Mode, Route};
+use spool_gateway::receiver::{Connector, Delivery, Evidence, Mode, Route};
+use spooldir::journal::Line;
 use spooldir::name::Purpose;
 use spooldir::record::{self, Deliver};
 use spooldir::time::now_ms;
 use spooldir::{Dir, Entry, Event, Id, Key, Record, State};
+use tokio::sync::mpsc;
 use tracing::{debug, error};
 
 use crate::agent::{Agent, Place};
@@ -41,6 +44,25 @@ impl Flight {
         let entries = self.entries.into_iter().map(|(e, _)| (e.id, e.state.attempts())).collect();
         Sealed { key: self.key, entries, is_doubtful }
     }
+}
+
+/// A rung that a delivery under way has reached.
+#[derive(Debug)]
+pub(crate) struct Rung {
+    key: Key,
+    ids: Rc<[Id]>,
+    evidence: Evidence,
+}
+
+/// How many rungs wait to be written down. They only explain: one too many is left out.
+const MAX_RUNGS: usize = 1024;
+
+/// What those who send tell the loop about their rungs, and its other end.
+pub(crate) type Rungs = (mpsc::Sender<Rung>, mpsc::Receiver<Rung>);
+
+/// The two ends.
+pub(crate) fn rungs() -> Rungs {
+    mpsc::channel(MAX_RUNGS)
 }
 
 /// A delivery that came to a verdict.
@@ -92,11 +114,38 @@ where
             let gateway = gateway.clone();
             let patience = self.options.patience;
             debug!(key = %flight.key, session = %flight.session, records = flight.entries.len(), "sending");
+            let ids: Rc<[Id]> = flight.entries.iter().map(|(e, _)| e.id.clone()).collect();
+            let rungs = self.rungs.0.clone();
             self.flights.push(Box::pin(async move {
-                let seen = |evidence| debug!(key = delivery.key, "{evidence}");
+                let seen = |evidence| {
+                    debug!(key = delivery.key, "{evidence}");
+                    let rung = Rung { key: flight.key.clone(), ids: Rc::clone(&ids), evidence };
+                    let _told = rungs.try_send(rung).is_ok();
+                };
                 let verdict = attempt(&gateway, &delivery, flight.is_doubtful, &patience, &seen).await;
                 Landed { flight, verdict }
             }));
+        }
+    }
+
+    /// Writes down which rung a delivery has reached, for those who wait for it. The last one stands with the verdict.
+    pub(crate) fn on_rung(&mut self, rung: Rung) {
+        if rung.evidence == Evidence::Sent {
+            return;
+        }
+        let state = State::Sending { key: rung.key, attempts: 0 };
+        for id in rung.ids.iter() {
+            let entry = Entry::new(id.clone(), state.clone());
+            let evidence = Some(rung.evidence.as_str().to_owned());
+            let key = state.key().map(ToString::to_string);
+            self.lines.push(Line { key, evidence, ..Line::about("evidence", &entry) });
+        }
+    }
+
+    /// As [`Agent::on_rung`], for all that wait: before a verdict, so that the lines stand in their order.
+    pub(crate) fn on_rungs(&mut self) {
+        while let Ok(rung) = self.rungs.1.try_recv() {
+            self.on_rung(rung);
         }
     }
 

@@ -31,6 +31,7 @@ where
 {
     /// Settles a delivery that came to a verdict.
     pub(crate) fn settle(&mut self, landed: Landed) {
+        self.on_rungs();
         let Landed { flight, verdict } = landed;
         let session = flight.session.clone();
         self.started.remove(&flight.key.to_string());

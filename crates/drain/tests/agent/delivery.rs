@@ -144,3 +144,29 @@ async fn a_second_agent_is_refused() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_rungs_of_a_long_turn_are_in_the_journal_before_its_end_and_in_their_order() {
+    let b = Bench::new().await;
+    b.fake.configure(|o| o.turn_duration = Duration::from_millis(500));
+    let id = b.put(ROUTED, "x", "");
+    let is_evidence = |line: &spooldir::journal::Line| line.id == id.as_str() && line.evidence.is_some();
+    b.run(async {
+        let has = |b: &Bench, word: &str| {
+            b.lines().iter().any(|line| is_evidence(line) && line.evidence.as_deref() == Some(word))
+        };
+        b.until("it is committed", |b| has(b, "committed")).await;
+        assert_eq!(b.count(Dir::Sending), 1, "the turn goes on");
+        b.until_done(1).await;
+        b.until("it is proved", |b| has(b, "sent")).await;
+    })
+    .await;
+    let lines: Vec<_> = b.lines().into_iter().filter(is_evidence).collect();
+    let told: Vec<_> =
+        lines.iter().map(|line| (line.event.as_str(), line.evidence.as_deref().unwrap())).collect();
+    let (last, rungs) = told.split_last().unwrap();
+    assert_eq!(*last, ("prove", "sent"));
+    assert!(rungs.starts_with(&[("evidence", "accepted"), ("evidence", "committed")]), "{rungs:?}");
+    let key = lines[0].key.as_deref().unwrap();
+    assert!(key.starts_with("sp-") && lines[..rungs.len()].iter().all(|l| l.key.as_deref() == Some(key)));
+}
