@@ -15,13 +15,13 @@
 //! - `tls` (feature `tls`): one pinned certificate;
 //! - `fake` (feature `fake`): a gateway in this process that behaves like the measured one.
 
-#[cfg(feature = "fake")]
-pub mod fake;
 mod classify;
 mod client;
 mod config;
 mod connect;
 mod driver;
+#[cfg(feature = "fake")]
+pub mod fake;
 mod frame;
 mod handshake;
 mod identity;
