@@ -154,6 +154,7 @@ pub const VERBS: &[Verb] = &[
         &["stay"],
     ),
     verb("put", Takes::Anything, "queue a record (spool-put)", "", &[]),
+    verb("run", Takes::Anything, "run a command and report its end (spool-run)", "", &[]),
 ];
 
 /// What a verb was told; the options are described in [`OPTIONS`].
@@ -183,8 +184,8 @@ pub enum Call {
     Help(Option<&'static str>),
     /// Print the version.
     Version,
-    /// Become `spool-put`.
-    Put(Vec<OsString>),
+    /// Become the program of this name, `spool-put` or `spool-run`.
+    Become(&'static str, Vec<OsString>),
     /// Do this.
     Verb(&'static str, Box<Args>),
 }
@@ -206,9 +207,13 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, String> 
             Value(word) if verb.is_none() => {
                 let found = VERBS.iter().find(|v| word.to_str() == Some(v.name));
                 verb = Some(found.ok_or_else(|| wrong(None, &format!("there is no verb {word:?}")))?);
-                if found.is_some_and(|v| v.takes == Takes::Anything) && !help && used.is_empty() {
+                if let Some(Verb { name, takes: Takes::Anything, .. }) = found
+                    && !help
+                    && used.is_empty()
+                {
                     let rest = parser.raw_args().map_err(|e| wrong(verb, &e))?;
-                    return Ok(Call::Put(rest.collect()));
+                    let program = if *name == "run" { "spool-run" } else { "spool-put" };
+                    return Ok(Call::Become(program, rest.collect()));
                 }
             }
             Value(id) => args.ids.push(id.string().map_err(|e| wrong(verb, &e))?),
@@ -347,7 +352,8 @@ mod tests {
         assert_eq!(call("drain --help"), Ok(Call::Help(Some("drain"))));
         assert_eq!(call("-V"), Ok(Call::Version));
         let rest = ["--session", "s", "--help"].map(OsString::from).to_vec();
-        assert_eq!(call("put --session s --help"), Ok(Call::Put(rest)));
+        assert_eq!(call("put --session s --help"), Ok(Call::Become("spool-put", rest.clone())));
+        assert_eq!(call("run --session s --help"), Ok(Call::Become("spool-run", rest)));
     }
 
     #[test]

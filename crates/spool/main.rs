@@ -99,7 +99,7 @@ fn run(call: Call) -> Result<u8, Failure> {
             writeln!(out, "spool {}", env!("CARGO_PKG_VERSION"))?;
             exit::OK
         }
-        Call::Put(rest) => return Err(put(rest)),
+        Call::Become(program, rest) => return Err(become_program(program, rest)),
         Call::Verb("drain", args) => drain::run(&args)?,
         Call::Verb("demo", args) => {
             drop(out);
@@ -125,13 +125,14 @@ pub fn spool_dir(args: &Args) -> Result<std::path::PathBuf, Failure> {
     Ok(locate::spool_dir(args.spool.as_deref(), &locate::process_env)?)
 }
 
-/// `spool put` is `spool-put`, which lies beside this program or in the path. Returns only when it cannot be started.
-fn put(rest: Vec<std::ffi::OsString>) -> Failure {
-    let name = Path::new("spool-put");
+/// `spool put` is `spool-put`, and `spool run` is `spool-run`; they lie beside this program or in the path. Returns only
+/// when it cannot be started.
+fn become_program(program: &str, rest: Vec<std::ffi::OsString>) -> Failure {
+    let name = Path::new(program);
     let beside = std::env::current_exe().map(|me| me.with_file_name(name)).ok().filter(|path| path.is_file());
     let error = std::process::Command::new(beside.as_deref().unwrap_or(name)).args(rest).exec();
     Failure::new(
         exit::UNAVAILABLE,
-        format!("cannot start spool-put: {error}; install it beside spool, or anywhere in PATH"),
+        format!("cannot start {program}: {error}; install it beside spool, or anywhere in PATH"),
     )
 }
