@@ -7,6 +7,7 @@
     reason = "a failed unwrap of a test's helper is the failure that should be seen"
 )]
 
+mod adapt;
 mod cli;
 mod drain;
 mod format;

@@ -5,9 +5,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use spooldir::Dir;
+
+/// The word for jobs in progress, which are no entries.
+pub const RUNNING: &str = "running";
 
 /// An option.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub enum Takes {
     Nothing,
     /// One id.
     One,
+    /// The name of a task runner, or nothing.
+    Tool,
     /// One id or more.
     Many,
     /// One id or more, or `--all`.
@@ -58,8 +64,12 @@ const fn opt(name: &'static str, value: &'static str, about: &'static str) -> Op
 pub const OPTIONS: &[Opt] = &[
     opt("spool", "DIR", "the spool; else SPOOL_DIR, else $XDG_STATE_HOME/spool, else ~/.local/state/spool"),
     opt("json", "", "print JSON (docs/json.md)"),
-    opt("state", "STATE", "only entries in this state"),
-    opt("session", "KEY", "list: only entries for this session; retry: send it to this session instead"),
+    opt("state", "STATE", "only entries in this state; running: jobs in progress"),
+    opt(
+        "session",
+        "KEY",
+        "list: only entries for this session; retry: send it to this session instead; session: this one",
+    ),
     opt("all", "", "all dead entries"),
     opt("reason", "TEXT", "why, for whoever looks at it later"),
     opt("once", "", "deliver what can be delivered now, and end"),
@@ -81,6 +91,17 @@ pub const OPTIONS: &[Opt] = &[
     opt("admin", "", "ask the gateway for admin scope too, which records with \"deliver\":\"note\" need"),
     opt("verbose", "", "say more on stderr; SPOOL_LOG sets the level exactly"),
     opt("quiet", "", "say only warnings and errors on stderr"),
+    opt("apply", "", "write it into the runner's own configuration; a backup is kept beside the file"),
+    opt("check", "", "tell whether it is there: exit 0, or 1 if something is missing"),
+    opt("remove", "", "take out exactly what --apply put in"),
+    opt(
+        "codex-home",
+        "DIR",
+        "a home of Codex, as often as there are homes; else CODEX_HOME and the usual ones",
+    ),
+    opt("dir", "DIR", "the runner's configuration directory, instead of the one in the home directory"),
+    opt("ping", "", "send a record there and tell what became of it"),
+    opt("timeout", "DURATION", "how long to wait, e.g. 30s, 5m, 1h [2m]"),
     opt("stay", "", "leave gateway and agent running afterwards, to be tried by hand, until Ctrl-C"),
 ];
 
@@ -107,7 +128,13 @@ pub const VERBS: &[Verb] = &[
          is away, 78 when the gateway refused the token.",
         &["spool", "once", "gateway", "token-file", "fingerprint", "admin", "verbose", "quiet"],
     ),
-    verb("list", Takes::Nothing, "list entries", "", &["spool", "state", "session", "json"]),
+    verb(
+        "list",
+        Takes::Nothing,
+        "list entries, or with --state running the jobs in progress",
+        "",
+        &["spool", "state", "session", "json"],
+    ),
     verb(
         "show",
         Takes::One,
@@ -147,6 +174,23 @@ pub const VERBS: &[Verb] = &[
         &["spool", "json"],
     ),
     verb(
+        "adapt",
+        Takes::Tool,
+        "have a task runner report its ends: print, apply, check or remove what that takes",
+        "TOOL is one of codex, codex-hook, claude, gemini, goose, cursor, copilot, opencode, aider, systemd,\n\
+         pueue, tsp, gha, openclaw, cron. Without one it lists the runners that are here and which report.\n\
+         Without --apply, --check or --remove it prints what to put where and changes nothing.",
+        &["spool", "apply", "check", "remove", "codex-home", "dir", "json"],
+    ),
+    verb(
+        "session",
+        Takes::Nothing,
+        "tell which session a record from here would be for, and why; --ping tries it",
+        "Exits 0 when there is one, 78 when there is none. With --ping: 0 delivered, 75 not yet (the record is\n\
+         safe and waits), 69 when it is held or dead. The session's agent answers a ping like any record.",
+        &["spool", "session", "ping", "timeout", "json"],
+    ),
+    verb(
         "demo",
         Takes::Nothing,
         "show all of it in a temporary spool with a built-in gateway",
@@ -174,6 +218,13 @@ pub struct Args {
     pub verbose: bool,
     pub quiet: bool,
     pub stay: bool,
+    pub apply: bool,
+    pub check: bool,
+    pub remove: bool,
+    pub codex_homes: Vec<PathBuf>,
+    pub dir: Option<PathBuf>,
+    pub ping: bool,
+    pub timeout: Option<Duration>,
     pub ids: Vec<String>,
 }
 
@@ -253,6 +304,13 @@ impl Args {
             "verbose" => self.verbose = true,
             "quiet" => self.quiet = true,
             "stay" => self.stay = true,
+            "apply" => self.apply = true,
+            "check" => self.check = true,
+            "remove" => self.remove = true,
+            "codex-home" => self.codex_homes.push(parser.value()?.into()),
+            "dir" => self.dir = Some(parser.value()?.into()),
+            "ping" => self.ping = true,
+            "timeout" => self.timeout = Some(parser.value()?.parse::<Length>()?.0),
             other => return Err(format!("there is no option --{other}").into()),
         }
         Ok(())
@@ -266,7 +324,30 @@ impl FromStr for StateWord {
 
     fn from_str(word: &str) -> Result<StateWord, String> {
         let words = || Dir::STATES.map(Dir::state_word).join(", ");
-        Dir::from_state_word(word).map(StateWord).ok_or_else(|| format!("a state is one of {}", words()))
+        if word == RUNNING {
+            return Ok(StateWord(Dir::Runs));
+        }
+        let found = Dir::from_state_word(word).map(StateWord);
+        found.ok_or_else(|| format!("a state is one of {}, {RUNNING}", words()))
+    }
+}
+
+/// A length of time: a whole number and `s`, `m` or `h`; seconds without.
+struct Length(Duration);
+
+impl FromStr for Length {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Length, String> {
+        let (number, unit) = match word.chars().last() {
+            Some('s') => (word.strip_suffix('s'), 1),
+            Some('m') => (word.strip_suffix('m'), 60),
+            Some('h') => (word.strip_suffix('h'), 3600),
+            _ => (Some(word), 1),
+        };
+        let number = number.and_then(|n| n.parse::<u32>().ok());
+        let seconds = number.ok_or("a length of time is a whole number and s, m or h, e.g. 90s")?;
+        Ok(Length(Duration::from_secs(u64::from(seconds) * unit)))
     }
 }
 
@@ -275,6 +356,9 @@ fn check(verb: &Verb, used: &[&'static Opt], args: &Args) -> Result<(), String> 
         return Err(format!("--{} does not go with {}", stray.name, verb.name));
     }
     match (verb.takes, args.ids.as_slice()) {
+        (Takes::Tool, [_, word, ..]) => {
+            return Err(format!("{} takes one runner, not also {word:?}", verb.name));
+        }
         (Takes::Nothing, [word, ..]) => return Err(format!("{} takes no {word:?}", verb.name)),
         (Takes::One, [] | [_, _, ..]) => return Err(format!("{} takes one id", verb.name)),
         (Takes::Many, []) => return Err(format!("{} wants an id", verb.name)),
@@ -286,6 +370,12 @@ fn check(verb: &Verb, used: &[&'static Opt], args: &Args) -> Result<(), String> 
     if verb.name == "dismiss" && args.reason.as_ref().is_none_or(|r| r.trim().is_empty()) {
         return Err("dismiss wants a --reason, for whoever asks later".to_owned());
     }
+    if verb.name == "adapt" {
+        check_adapt(args)?;
+    }
+    if args.timeout.is_some() && !args.ping {
+        return Err("--timeout goes with --ping".to_owned());
+    }
     if verb.name == "retry"
         && let Some(key) = &args.session
         && let Err(rule) = spooldir::record::check_session_key(key)
@@ -296,6 +386,21 @@ fn check(verb: &Verb, used: &[&'static Opt], args: &Args) -> Result<(), String> 
         return Err("--verbose and --quiet contradict each other".to_owned());
     }
     Ok(())
+}
+
+fn check_adapt(args: &Args) -> Result<(), String> {
+    let does = [args.apply, args.check, args.remove].into_iter().filter(|is| *is).count();
+    match args.ids.first().map(String::as_str) {
+        None if does > 0 || args.dir.is_some() => return Err("adapt wants a runner for that".to_owned()),
+        Some(_) if args.json && !args.check => {
+            return Err("--json goes with --check, or no runner".to_owned());
+        }
+        Some(tool) if !args.codex_homes.is_empty() && !tool.starts_with("codex") => {
+            return Err(format!("--codex-home does not go with {tool}"));
+        }
+        _ => {}
+    }
+    if does > 1 { Err("--apply, --check and --remove: one of them".to_owned()) } else { Ok(()) }
 }
 
 fn wrong(verb: Option<&Verb>, why: &dyn std::fmt::Display) -> String {
@@ -325,10 +430,20 @@ mod tests {
         for verb in VERBS {
             for name in verb.options {
                 let option = OPTIONS.iter().find(|o| o.name == *name).unwrap();
-                let value = if *name == "state" { "dead" } else { "x" };
+                let value = match *name {
+                    "state" => "dead",
+                    "timeout" => "30s",
+                    _ => "x",
+                };
                 let value = if option.value.is_empty() { "" } else { value };
-                let reason = if verb.name == "dismiss" { "--reason r" } else { "" };
+                let reason = match (verb.name, *name) {
+                    ("dismiss", _) => "--reason r",
+                    ("session", "timeout") => "--ping",
+                    ("adapt", "json") => "--check",
+                    _ => "",
+                };
                 let id = match verb.takes {
+                    Takes::Tool => "codex",
                     Takes::One | Takes::Many => "some-id",
                     Takes::ManyOrAll if *name != "all" => "some-id",
                     _ => "",
@@ -348,6 +463,12 @@ mod tests {
         assert_eq!(a.session.as_deref(), Some("k"));
         assert_eq!(args("retry a b").ids, ["a", "b"]);
         assert!(args("retry --all").all);
+        assert_eq!(args("list --state running").state, Some(Dir::Runs));
+        assert_eq!(args("adapt codex --codex-home a --codex-home b").codex_homes.len(), 2);
+        for (said, seconds) in [("90", 90), ("90s", 90), ("5m", 300), ("1h", 3600)] {
+            let a = args(&format!("session --ping --timeout {said}"));
+            assert_eq!(a.timeout, Some(Duration::from_secs(seconds)), "{said}");
+        }
         assert_eq!(call("--help"), Ok(Call::Help(None)));
         assert_eq!(call("drain --help"), Ok(Call::Help(Some("drain"))));
         assert_eq!(call("-V"), Ok(Call::Version));
@@ -365,7 +486,7 @@ mod tests {
             ("list --nonsense", "no option --nonsense"),
             ("list -x", "no option -x"),
             ("list extra", "takes no"),
-            ("list --state sleeping", "pending, sending, deferred, held, dead, done, dismissed"),
+            ("list --state sleeping", "pending, sending, deferred, held, dead, done, dismissed, running"),
             ("show", "takes one id"),
             ("show a b", "takes one id"),
             ("retry", "ids or --all"),
@@ -373,6 +494,13 @@ mod tests {
             ("dismiss a", "--reason"),
             ("dismiss --reason r", "wants an id"),
             ("drain --verbose --quiet", "contradict"),
+            ("session --timeout 5s", "goes with --ping"),
+            ("session --ping --timeout soon", "a whole number"),
+            ("adapt a b", "one runner"),
+            ("adapt --apply", "wants a runner"),
+            ("adapt codex --apply --remove", "one of them"),
+            ("adapt claude --codex-home x", "does not go with claude"),
+            ("adapt claude --json", "goes with --check"),
         ] {
             let why = call(line).unwrap_err();
             assert!(why.contains(says) && why.contains("--help"), "{line}: {why}");

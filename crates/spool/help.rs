@@ -19,6 +19,7 @@ fn usage(verb: &Verb) -> String {
     let takes = match verb.takes {
         Takes::Nothing => "",
         Takes::One => " ID",
+        Takes::Tool => " [TOOL]",
         Takes::Many => " ID...",
         Takes::ManyOrAll => " (ID... | --all)",
         Takes::Anything => " ARGS...",

@@ -13,6 +13,7 @@ use crate::Failure;
 use crate::args::Args;
 use crate::find::{self, Inbox};
 use crate::history;
+use crate::runs;
 use crate::view::{self, View, brief};
 use crate::when;
 
@@ -21,6 +22,9 @@ use crate::when;
 /// # Errors
 /// What the spool says when it cannot be read; those of writing.
 pub fn run(spool: &Spool, args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
+    if args.state == Some(Dir::Runs) {
+        return runs::list(spool, args, out);
+    }
     let (entries, inbox) = collect(spool, args.state)?;
     let histories = history::read(spool, entries.iter().map(|e| e.id.to_string()));
     let mut printer = Printer { out, json: args.json, printed: 0, now_ms: now_ms() };
@@ -46,6 +50,13 @@ pub fn run(spool: &Spool, args: &Args, out: &mut dyn Write) -> Result<u8, Failur
         }
     }
     printer.end()?;
+    if args.state.is_none() && !args.json {
+        let runs = runs::count(spool)?;
+        if runs.running + runs.over > 0 {
+            let n = runs.running + runs.over;
+            crate::complain(&format!("jobs in progress: {n}; spool list --state running shows them"));
+        }
+    }
     let n = inbox.foreign.len();
     if n > 0 {
         let path = spool.dir(Dir::New);

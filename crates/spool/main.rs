@@ -9,9 +9,11 @@
 //! - verbs that change something are renames, so they work with the agent up or down.
 //!
 //! The rooms: `args` (the command line) and `help`; `find` (which entry is meant), `history` (what the journal knows
-//! of it), `view` (how it is shown), `when` (times); `discover` and `openclaw_config` (where the gateway is and what
-//! opens it); then the verbs.
+//! of it), `view` (how it is shown), `runs` (jobs in progress), `when` (times); `discover` and `openclaw_config` (where
+//! the gateway is and what opens it); then the verbs, of which `adapt` (other programs' configuration) has rooms of its
+//! own.
 
+mod adapt;
 mod args;
 mod audit;
 mod demo;
@@ -24,6 +26,8 @@ mod list;
 mod openclaw_config;
 mod operate;
 mod reroute;
+mod runs;
+mod session;
 mod show;
 mod status;
 mod view;
@@ -100,6 +104,8 @@ fn run(call: Call) -> Result<u8, Failure> {
             exit::OK
         }
         Call::Become(program, rest) => return Err(become_program(program, rest)),
+        Call::Verb("adapt", args) => adapt::run(&args, &mut out)?,
+        Call::Verb("session", args) => session::run(&args, &mut out)?,
         Call::Verb("drain", args) => drain::run(&args)?,
         Call::Verb("demo", args) => {
             drop(out);

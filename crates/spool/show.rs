@@ -1,4 +1,4 @@
-//! `spool show ID`: all that is known of one entry.
+//! `spool show ID`: all that is known of one entry, or of one job in progress (`runs`).
 //!
 //! `--json` prints the members of `spool list --json` and, beside them, `reason`, `key`, `path`, `record` (the document
 //! itself, null when it is no JSON), `flaw` (why it is no good record, else null) and `journal` (its lines).
@@ -14,6 +14,7 @@ use crate::args::Args;
 use crate::find;
 use crate::history::{self, History};
 use crate::operate::refusal;
+use crate::runs;
 use crate::view::{self, Seen, View, brief};
 use crate::when;
 
@@ -25,7 +26,19 @@ const MAX_REASON: usize = 300;
 /// # Errors
 /// When there is none, or not just one; what the spool says when it cannot be read; those of writing.
 pub fn run(spool: &Spool, args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
-    let entry = find::resolve(spool, args.ids.first().map_or("", String::as_str))?;
+    let text = args.ids.first().map_or("", String::as_str);
+    let entry = match (find::resolve(spool, text), runs::find(spool, text)?.as_slice()) {
+        (Ok(entry), runs) if runs.is_empty() || entry.id.as_str() == text => entry,
+        (Err(none), []) => return Err(none),
+        (Err(none), [run]) if none.exit == exit::DATA => {
+            return runs::show(spool, run, args.json, out)?
+                .ok_or_else(|| refusal("show", run, "it has just been reported; try again"));
+        }
+        _ => {
+            let why = format!("{text:?} is the beginning of more than one id; add characters");
+            return Err(Failure::new(exit::DATA, why));
+        }
+    };
     let id = entry.id.clone();
     let Some(seen) = view::look(spool, entry)? else {
         return Err(refusal("show", &id, "it is not there any more"));

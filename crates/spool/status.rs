@@ -15,6 +15,7 @@ use spooldir::{Dir, Spool, exit};
 use crate::Failure;
 use crate::args::Args;
 use crate::find::{self, Inbox};
+use crate::runs;
 use crate::view::brief;
 use crate::when;
 
@@ -33,6 +34,7 @@ const MAX_NAMED: usize = 20;
 
 struct Report {
     counts: Vec<(&'static str, u64)>,
+    runs: runs::Count,
     foreign: Vec<String>,
     oldest_pending_ms: Option<u64>,
     free: Option<u64>,
@@ -81,6 +83,7 @@ impl Report {
         let now_ms = now_ms();
         Ok(Report {
             counts,
+            runs: runs::count(spool)?,
             oldest_pending_ms: oldest(spool, &inbox).map(|then| now_ms.saturating_sub(then)),
             foreign: inbox.foreign.iter().map(|n| brief(&n.to_string_lossy(), 100)).collect(),
             free: free_bytes(spool).ok(),
@@ -124,6 +127,13 @@ impl Report {
             held > 0,
             format!("{held} held; spool list --state held says why, spool release gives them back"),
         );
+        let over = self.runs.over;
+        say(
+            over > 0 && !self.is_running,
+            format!(
+                "{over} jobs have ended unreported; spool list --state running shows them, an agent reports them"
+            ),
+        );
         if let Some(age) = self.oldest_pending_ms {
             say(age > OLD_PENDING, format!("the oldest pending record has waited for {}", when::length(age)));
         }
@@ -156,6 +166,8 @@ impl Report {
             "health": health,
             "problems": problems,
             "counts": counts,
+            "running": self.runs.running,
+            "runsOver": self.runs.over,
             "oldestPendingAgeMs": self.oldest_pending_ms,
             "foreign": self.foreign.iter().take(MAX_NAMED).collect::<Vec<_>>(),
             "foreignCount": self.foreign.len(),
@@ -169,6 +181,13 @@ impl Report {
         writeln!(out, "spool     {}", spool.root().display())?;
         let counts: Vec<String> = self.counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
         writeln!(out, "entries   {}", counts.join(", "))?;
+        if self.runs != runs::Count::default() {
+            writeln!(
+                out,
+                "runs      {} running, {} over and not reported yet",
+                self.runs.running, self.runs.over
+            )?;
+        }
         if let Some(age) = self.oldest_pending_ms {
             writeln!(out, "oldest    pending for {}", when::length(age))?;
         }
