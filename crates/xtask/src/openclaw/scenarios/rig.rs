@@ -107,10 +107,12 @@ fn sessions_and_turns(world: &mut World, checks: &mut Checks) -> Outcome<()> {
 }
 
 fn refusals(world: &mut World, checks: &mut Checks) -> Outcome<()> {
+    // In a chat of its own: a turn that failed is repeated to the model together with the next one.
+    let session = world.greet(77003)?;
     let mut rpc = world.gateway.rpc()?;
     world.model.fail("rig-r-4", 400);
     let start = Instant::now();
-    let failed = turn(&mut rpc, &session_of(77001), "sp-rig4", "rig-r-4");
+    let failed = turn(&mut rpc, &session, "sp-rig4", "rig-r-4");
     println!(
         "rig: a model that answers 400 was asked {} times in {:.1} s: {}",
         world.model.turns("sp-rig4"),
