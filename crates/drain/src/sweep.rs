@@ -419,6 +419,9 @@ where
         if let Err(e) = self.spool.sweep_tmp(now) {
             debug!("{e}");
         }
+        if let Err(e) = self.spool.sweep_runs(now).and_then(|_| self.spool.sweep_logs(now)) {
+            debug!("{e}");
+        }
         if let Err(e) = self.spool.prune_journal(now) {
             debug!("{e} (kept for {KEEP_DAYS} days)");
         }

@@ -1,7 +1,8 @@
 //! Upkeep: what the agent clears away by itself, and only that (`spool-format.md` section 8).
 //!
 //! Leftovers of dead writers in `tmp/` after 36 hours, a live writer's file never; receipts in `done/` and `dismissed/`
-//! after their retention. Nothing in `dead/` or `hold/` ever goes by itself.
+//! after their retention; logs after 30 days, and what closed runs left behind after 36 hours. Nothing in `dead/` or
+//! `hold/` ever goes by itself, nor the log that such an entry speaks of.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -10,9 +11,15 @@ use crate::entry::Entry;
 use crate::error::{Context, Error};
 use crate::journal::Line;
 use crate::layout::{Dir, Spool};
+use crate::name::Id;
 
 /// How old a leftover in `tmp/` must be. Longer than any writer can take; a day and a half, as qmail has it.
 pub const TMP_AGE: Duration = Duration::from_secs(36 * 3600);
+/// How long a log is kept after the last line was written to it.
+pub const LOG_AGE: Duration = Duration::from_secs(30 * 86_400);
+
+/// What stands beside an intent, also while it is being replaced.
+const RUN_FILES: [&str; 3] = [".lock", ".pid", ".route"];
 
 impl Spool {
     /// Removes leftovers from `tmp/`; returns how many.
@@ -85,6 +92,53 @@ impl Spool {
         Ok(old)
     }
 
+    /// Removes logs that are older than [`LOG_AGE`], unless their run is open or its completion is in the spool;
+    /// returns how many.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a directory cannot be looked at.
+    pub fn sweep_logs(&self, now_ms: u64) -> Result<usize, Error> {
+        let mut old = Vec::new();
+        self.each_old(Dir::Logs, now_ms, LOG_AGE, &mut |name| {
+            old.extend(name.strip_suffix(".log").and_then(|id| Id::new(id).ok()));
+        })?;
+        let mut gone = 0;
+        for id in old {
+            let is_open = self.has_intent(&id)? || self.find(&id)?.is_some();
+            if !is_open && self.fs().remove(&self.log_path(&id)).is_ok() {
+                gone += 1;
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Removes what runs that are closed, or were never opened, left in `runs/`: leases that nobody holds, process
+    /// numbers, routes and half-written files; returns how many.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be looked at.
+    pub fn sweep_runs(&self, now_ms: u64) -> Result<usize, Error> {
+        let mut old = Vec::new();
+        self.each_old(Dir::Runs, now_ms, TMP_AGE, &mut |name| old.push(name.to_owned()))?;
+        let mut gone = 0;
+        for name in old {
+            let Some((id, kind)) = beside_intent(&name) else { continue };
+            let path = self.dir(Dir::Runs).join(&name);
+            // The wrapper makes the lease before the intent.
+            let is_open = self.has_intent(&id)? || kind == ".lock" && is_live(&path);
+            if !is_open && self.fs().remove(&path).is_ok() {
+                gone += 1;
+            }
+        }
+        Ok(gone)
+    }
+
+    /// An intent that cannot be read is one all the same.
+    fn has_intent(&self, id: &Id) -> Result<bool, Error> {
+        let path = self.dir(Dir::Runs).join(format!("{id}.json"));
+        Ok(self.fs().stat(&path).at("look at", path)?.is_some())
+    }
+
     /// Shows each ordinary file whose content and whose place are both older than `age`. A clock that went back makes
     /// files young, never old.
     fn each_old(&self, dir: Dir, now_ms: u64, age: Duration, see: &mut dyn FnMut(&str)) -> Result<(), Error> {
@@ -105,6 +159,16 @@ impl Spool {
     }
 }
 
+/// The run that a file in `runs/` other than an intent belongs to, and what it is; half-written ones end in a number.
+fn beside_intent(name: &str) -> Option<(Id, &'static str)> {
+    RUN_FILES.iter().find_map(|kind| {
+        let (id, rest) = name.rsplit_once(kind)?;
+        let number = rest.strip_prefix('.').unwrap_or_default();
+        let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+        (rest.is_empty() || is_number).then_some((Id::new(id).ok()?, *kind))
+    })
+}
+
 /// Whether a writer of ours still holds its lock on a staged file.
 fn is_live(path: &std::path::Path) -> bool {
     let Ok(file) = std::fs::File::open(path) else {
@@ -117,6 +181,7 @@ fn is_live(path: &std::path::Path) -> bool {
 mod tests {
     use super::*;
     use crate::fs::{Fs, RealFs};
+    use crate::run::Intent;
     use crate::time::now_ms;
     use crate::{Event, Id, State};
 
@@ -167,5 +232,61 @@ mod tests {
         assert_eq!(spool.prune(now_ms() + 8 * DAY, week, 10).unwrap().len(), 1);
         assert!(spool.find(&Id::new("c").unwrap()).unwrap().is_some());
         assert!(spool.find(&Id::new("d").unwrap()).unwrap().is_some());
+    }
+
+    fn names(spool: &Spool, dir: Dir) -> Vec<String> {
+        let items = std::fs::read_dir(spool.dir(dir)).unwrap();
+        let mut names: Vec<String> = items.map(|i| i.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn old_logs_go_but_not_those_that_somebody_may_still_ask_for() {
+        let home = tempfile::tempdir().unwrap();
+        let spool = Spool::create(home.path()).unwrap();
+        for name in ["over.log", "running.log", "held.log", "notes.txt", "..log"] {
+            std::fs::write(spool.dir(Dir::Logs).join(name), "x").unwrap();
+        }
+        let id = |id: &str| Id::new(id).unwrap();
+        let lease = spool.open_run(&id("running"), &Intent::default()).unwrap();
+        spool.publish(&id("held"), br#"{"text":"x"}"#, false).unwrap();
+        spool.advance(&Entry::new(id("held"), State::Pending), &Event::Hold).unwrap();
+        assert_eq!(spool.sweep_logs(now_ms() + 29 * DAY).unwrap(), 0);
+        assert_eq!(spool.sweep_logs(now_ms() + 31 * DAY).unwrap(), 1);
+        assert_eq!(names(&spool, Dir::Logs), ["..log", "held.log", "notes.txt", "running.log"]);
+        drop(lease);
+        spool.close_run(&id("running")).unwrap();
+        assert_eq!(spool.sweep_logs(now_ms() + 31 * DAY).unwrap(), 1);
+    }
+
+    #[test]
+    fn what_closed_runs_left_behind_goes_and_open_runs_keep_all_they_have() {
+        let home = tempfile::tempdir().unwrap();
+        let spool = Spool::create(home.path()).unwrap();
+        let id = Id::new("open").unwrap();
+        let lease = spool.open_run(&id, &Intent::default()).unwrap();
+        spool.name_main(&id, std::process::id()).unwrap();
+        let runs = spool.dir(Dir::Runs);
+        for name in [
+            "left.lock",
+            "left.pid",
+            "left.route",
+            "left.route.123",
+            "theirs.txt",
+            "a.pid.b.json",
+            "open.lock.b.pid",
+        ] {
+            std::fs::write(runs.join(name), "x").unwrap();
+        }
+        // A wrapper that has its lease and not yet its intent.
+        let starting = std::fs::File::create(runs.join("starting.lock")).unwrap();
+        fs2::FileExt::lock_exclusive(&starting).unwrap();
+        assert_eq!(spool.sweep_runs(now_ms()).unwrap(), 0);
+        assert_eq!(spool.sweep_runs(now_ms() + 2 * DAY).unwrap(), 5);
+        let left = ["a.pid.b.json", "open.json", "open.lock", "open.pid", "starting.lock", "theirs.txt"];
+        assert_eq!(names(&spool, Dir::Runs), left);
+        drop((lease, starting));
+        assert_eq!(spool.sweep_runs(now_ms() + 2 * DAY).unwrap(), 1, "an intent is never cleared away");
     }
 }
