@@ -12,7 +12,9 @@ mod cli;
 mod drain;
 mod format;
 mod golden;
+mod jobs;
 mod put;
+mod session;
 mod support;
 
 #[test]
