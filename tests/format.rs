@@ -6,14 +6,17 @@ use std::process::Command;
 use std::time::Instant;
 
 use serde_json::Value;
+use spool_gateway::fake::{FakeThread, Options};
 use spooldir::intake::{Desk, Intake, PATIENCE, is_candidate};
 use spooldir::journal::{KEEP_DAYS, Line};
 use spooldir::moves::Why;
 use spooldir::name::Purpose;
 use spooldir::record::{Flaw, MAX_BYTES, MAX_LABEL, MAX_SESSION_KEY, VERSION};
-use spooldir::upkeep::TMP_AGE;
+use spooldir::run::{Intent, RunRoute, Standing, TAIL_BYTES, TAIL_LINES};
+use spooldir::upkeep::{LOG_AGE, TMP_AGE};
 use spooldir::{Dir, Entry, Event, Id, Key, Record, Spool, State};
 
+use crate::support::programs::{Cli, drain_args, write_token};
 use crate::support::{TempSpool, project, which};
 
 fn document() -> String {
@@ -146,6 +149,9 @@ fn the_limits_are_those_of_the_code() {
         format!("nests deeper than {}", spooldir::json::MAX_DEPTH),
         format!("older than {} hours", TMP_AGE.as_secs() / 3600),
         format!("journal files older than {KEEP_DAYS} days"),
+        format!("logs that nobody has written to for {} days", LOG_AGE.as_secs() / 86_400),
+        format!("lines and at most {} KiB, the default", TAIL_BYTES / 1024),
+        format!("\"tailLines\": {TAIL_LINES}"),
     ] {
         assert!(document.contains(&said), "the document does not say {said:?}");
     }
@@ -158,15 +164,8 @@ fn the_limits_are_those_of_the_code() {
 #[test]
 fn the_directories_are_those_of_the_code() {
     let rows = table("layout");
-    let listed: Vec<(&str, &str)> =
-        rows.iter().filter_map(|r| Some((code_of(&r[0])?.strip_suffix('/')?, r[1].as_str()))).collect();
-    // A directory may be reserved before there is code for it.
-    let known: Vec<&str> = listed
-        .iter()
-        .filter(|(name, what)| Dir::ALL.iter().any(|d| d.name() == *name) || !what.starts_with("reserved"))
-        .map(|(name, _)| *name)
-        .collect();
-    assert_eq!(known, Dir::ALL.map(Dir::name));
+    let listed: Vec<&str> = rows.iter().filter_map(|r| code_of(&r[0])?.strip_suffix('/')).collect();
+    assert_eq!(listed, Dir::ALL.map(Dir::name));
     for row in &table("places")[1..] {
         let dir = code(&row[1].replace("any name in ", "")).trim_end_matches('/').to_owned();
         if row[0] != "staged" {
@@ -269,6 +268,99 @@ fn reasons_and_journal_lines_are_read_as_shown() {
         assert!(events().iter().any(|e| e.word() == line.event));
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), serde_json::to_value(&line).unwrap());
     }
+}
+
+#[test]
+fn intents_are_read_and_written_as_shown() {
+    for text in blocks("json intent") {
+        let intent: Intent = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), serde_json::to_value(&intent).unwrap());
+        let bare: Intent = serde_json::from_str(r#"{"id":"a","command":["make"],"startedAt":1}"#).unwrap();
+        let expected =
+            Intent { id: "a".into(), command: vec!["make".into()], started_at: 1, ..Intent::default() };
+        assert_eq!(bare, expected);
+    }
+}
+
+#[test]
+fn the_files_of_a_run_are_those_of_the_table_and_say_whether_it_is_over() {
+    let temp = TempSpool::new();
+    let id = Id::new("build:42").unwrap();
+    let intent = Intent { id: id.to_string(), boot_id: spooldir::run::boot_id(), ..Intent::default() };
+    let lease = temp.spool.open_run(&id, &intent).unwrap();
+    let route = RunRoute { channel: "c".into(), to: "t".into(), account_id: None, thread_id: None };
+    temp.spool.remember_route(&id, &route).unwrap();
+    temp.spool.name_main(&id, std::process::id()).unwrap();
+    std::fs::write(temp.spool.log_path(&id), "x").unwrap();
+    let mut found: Vec<String> = Vec::new();
+    for dir in [Dir::Runs, Dir::Logs] {
+        found.extend(temp.names(dir).iter().map(|name| format!("{}/{name}", dir.name())));
+    }
+    let rows = table("run files");
+    let name = |row: &Vec<String>| row[0].replace("` id `", "build:42").trim_matches('`').to_owned();
+    let mut listed: Vec<String> = rows[1..].iter().map(name).collect();
+    listed.sort();
+    found.sort();
+    assert_eq!(found, listed);
+    assert_eq!(temp.spool.standing(&id, &intent), Standing::Running);
+    drop(lease);
+    assert_eq!(temp.spool.standing(&id, &intent), Standing::Running, "the named process is there");
+    std::fs::remove_file(temp.spool.dir(Dir::Runs).join("build:42.pid")).unwrap();
+    assert_eq!(temp.spool.standing(&id, &intent), Standing::Over);
+    temp.spool.close_run(&id).unwrap();
+    assert!(temp.names(Dir::Runs).is_empty());
+    assert_eq!(temp.names(Dir::Logs), ["build:42.log"], "the log stays");
+}
+
+/// Each row of the table that the agent ends is played: what is left is made, an agent comes, and what it reports is
+/// counted. The others need real wrappers and jobs, and are played where those are tested.
+#[test]
+fn what_a_crash_leaves_of_a_run_is_reported_as_the_table_says() {
+    let gateway = FakeThread::start(Options::with_token("t")).unwrap();
+    gateway.add_chat("agent:main:main", 1);
+    let mut played = 0;
+    for row in &table("run crashes")[1..] {
+        let temp = TempSpool::new();
+        let id = Id::mint();
+        let session_key = Some("agent:main:main".to_owned());
+        let mut intent = Intent { id: id.to_string(), session_key, ..Intent::default() };
+        intent.boot_id = spooldir::run::boot_id();
+        let open = |intent: &Intent| drop(temp.spool.open_run(&id, intent).unwrap());
+        match row[1].as_str() {
+            "a lease that nobody holds" | "nothing, or a lease" => {
+                std::fs::write(temp.spool.dir(Dir::Runs).join(format!("{id}.lock")), "").unwrap();
+            }
+            "an open run, over" => open(&intent),
+            "an open run with another `bootId`" => {
+                intent.boot_id = Some("before".into());
+                open(&intent);
+            }
+            "an open run and its completion" | "the same" => {
+                open(&intent);
+                let record =
+                    format!(r#"{{"id":"{id}","sessionKey":"agent:main:main","status":"ok","text":"x"}}"#);
+                temp.spool.publish(&id, record.as_bytes(), false).unwrap();
+            }
+            left if left.starts_with("an open run") || left == "open runs" => continue,
+            other => panic!("a row that is not played: {other}"),
+        }
+        played += 1;
+        let (url, token) = (gateway.url(), write_token(&temp, "t"));
+        let args = drain_args(&url);
+        let args = [&args[..1], &["--once"], &args[1..], &[token.to_str().unwrap()]].concat();
+        Cli::new(&temp, &args).run().exits(0);
+        assert!(temp.spool.runs().unwrap().is_empty(), "{row:?}");
+        let entry = temp.spool.find(&id).unwrap();
+        if row[2].starts_with("nothing: ") {
+            assert_eq!(entry, None, "{row:?}");
+            continue;
+        }
+        let bytes = std::fs::read(temp.spool.path(&entry.unwrap())).unwrap();
+        let status = Record::parse(&bytes).unwrap().status.as_str();
+        assert_eq!(status, if row[2].starts_with("`lost`") { "lost" } else { "ok" }, "{row:?}");
+        assert_eq!(gateway.commits_containing(id.as_str()), 1, "{row:?}");
+    }
+    assert_eq!(played, 8);
 }
 
 fn take_in(spool: &Spool) -> Vec<Intake> {

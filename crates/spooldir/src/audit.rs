@@ -1,4 +1,4 @@
-//! The audit: that every record ever accepted is still accounted for (`spool-format.md` section 9).
+//! The audit: that every record ever accepted is still accounted for (`spool-format.md` section 10).
 //!
 //! `accepted = pending + sending + deferred + held + dead + done + dismissed + pruned`, where dismissed includes what
 //! expired or was superseded. What was accepted is known from the journal and from the directories; what is nowhere,
