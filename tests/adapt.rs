@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::programs::Cli;
 use crate::support::{Ran, which};
@@ -342,7 +342,7 @@ fn a_spool_and_a_directory_elsewhere_are_written_down() {
     let settings: Value = serde_json::from_str(&home.read("project/.claude/settings.json")).unwrap();
     let handler = &settings["hooks"]["Stop"][0]["hooks"][0];
     assert_eq!(handler["command"], spool_put());
-    assert_eq!(handler["args"], serde_json::json!(["--from", "claude", "--spool", spool]));
+    assert_eq!(handler["args"], json!(["--from", "claude", "--spool", spool]));
     let args = ["cursor", "--apply", "--spool", spool.to_str().unwrap()];
     home.adapt(&args).exits(0);
     assert!(home.read(".cursor/hooks.json").contains(&format!("--spool '{}'", spool.display())));
@@ -442,8 +442,12 @@ fn drive_plugin(home: &Home, node: &Path, file: &str) {
           ] }),
         }
         const hooks = await Spool({ client: { session }, directory: "/src" })
-        for (const [type, sessionID] of [["session.updated", "main"], ["session.idle", "child"], ["session.idle", "main"]])
-          await hooks.event({ event: { type, properties: { sessionID } } })
+        const error = { name: "ProviderAuthError", data: { message: "no key" } }
+        for (const [type, properties] of [
+          ["session.updated", { sessionID: "main" }], ["session.idle", { sessionID: "child" }],
+          ["session.idle", { sessionID: "main" }],
+          ["session.error", { sessionID: "other", error }], ["session.idle", { sessionID: "other" }],
+        ]) await hooks.event({ event: { type, properties } })
         const output = { env: {} }
         await hooks["shell.env"]({}, output)
         console.log(output.env.SPOOL_SESSION)
@@ -455,9 +459,18 @@ fn drive_plugin(home: &Home, node: &Path, file: &str) {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "k\n");
     let told = fs::read_to_string(told).unwrap();
-    let (payload, args) = told.trim_end().split_once('|').unwrap();
-    assert_eq!(args, "--from opencode");
-    let payload: Value = serde_json::from_str(payload).unwrap();
-    assert_eq!(payload["event"]["type"], "session.idle");
-    assert_eq!((&payload["last_assistant_message"], &payload["cwd"]), (&"did it".into(), &"/src".into()));
+    let told: Vec<(Value, &str)> = told
+        .lines()
+        .map(|line| line.rsplit_once('|').unwrap())
+        .map(|(payload, args)| (serde_json::from_str(payload).unwrap(), args))
+        .collect();
+    let properties = |id: &str| json!({"sessionID": id});
+    let mut failed = properties("other");
+    failed["error"] = json!({"name": "ProviderAuthError", "data": {"message": "no key"}});
+    let expected = [
+        json!({"type": "session.idle", "properties": properties("main"), "directory": "/src", "messageID": "m2",
+            "text": "did it"}),
+        json!({"type": "session.error", "properties": failed, "directory": "/src", "messageID": "m2"}),
+    ];
+    assert_eq!(told, expected.map(|payload| (payload, "--from opencode")));
 }

@@ -332,22 +332,19 @@ impl FromStr for StateWord {
     }
 }
 
-/// A length of time: a whole number and `s`, `m` or `h`; seconds without.
+/// A length of time: a whole number and `ms`, `s`, `m` or `h`; seconds without.
 struct Length(Duration);
 
 impl FromStr for Length {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Length, String> {
-        let (number, unit) = match word.chars().last() {
-            Some('s') => (word.strip_suffix('s'), 1),
-            Some('m') => (word.strip_suffix('m'), 60),
-            Some('h') => (word.strip_suffix('h'), 3600),
-            _ => (Some(word), 1),
-        };
-        let number = number.and_then(|n| n.parse::<u32>().ok());
-        let seconds = number.ok_or("a length of time is a whole number and s, m or h, e.g. 90s")?;
-        Ok(Length(Duration::from_secs(u64::from(seconds) * unit)))
+        let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("", 1000)];
+        let (number, unit) =
+            units.iter().find_map(|(unit, ms)| Some((word.strip_suffix(unit)?, *ms))).unwrap_or((word, 1));
+        let number: u32 =
+            number.parse().map_err(|_| "a length of time is a whole number and s, m or h, e.g. 90s")?;
+        Ok(Length(Duration::from_millis(u64::from(number) * unit)))
     }
 }
 
@@ -465,7 +462,7 @@ mod tests {
         assert!(args("retry --all").all);
         assert_eq!(args("list --state running").state, Some(Dir::Runs));
         assert_eq!(args("adapt codex --codex-home a --codex-home b").codex_homes.len(), 2);
-        for (said, seconds) in [("90", 90), ("90s", 90), ("5m", 300), ("1h", 3600)] {
+        for (said, seconds) in [("90", 90), ("90s", 90), ("5m", 300), ("1h", 3600), ("2000ms", 2)] {
             let a = args(&format!("session --ping --timeout {said}"));
             assert_eq!(a.timeout, Some(Duration::from_secs(seconds)), "{said}");
         }

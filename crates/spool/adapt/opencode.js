@@ -21,6 +21,8 @@ function report(payload) {
 }
 
 export const Spool = async ({ client, directory }) => {
+  /** Sessions that were reported as failed and will be idle next. */
+  const failed = new Set()
   /** A session that another session started ends with that one. */
   const isChild = async (id) => {
     try {
@@ -42,11 +44,15 @@ export const Spool = async ({ client, directory }) => {
   }
   return {
     event: async ({ event }) => {
-      if (event.type !== "session.idle" && event.type !== "session.error") return
+      const isError = event.type === "session.error"
+      if (event.type !== "session.idle" && !isError) return
       const id = event.properties?.sessionID
       if (!id || (await isChild(id))) return
-      const last = event.type === "session.idle" ? await lastMessage(id) : {}
-      await report({ event, cwd: directory, message_id: last.id, last_assistant_message: last.text })
+      if (isError) failed.add(id)
+      else if (failed.delete(id)) return
+      const last = await lastMessage(id)
+      const text = isError ? undefined : last.text
+      await report({ type: event.type, properties: event.properties, directory, messageID: last.id, text })
     },
     "shell.env": async (_input, output) => {
       if (process.env.SPOOL_SESSION) output.env.SPOOL_SESSION = process.env.SPOOL_SESSION

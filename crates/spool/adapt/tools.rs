@@ -201,7 +201,6 @@ impl Place<'_> {
         let at = super::command::find_in_path("spool-put").map(|path| path.to_string_lossy().into_owned());
         let absolute =
             Program { name: at.unwrap_or_else(|| self.program.name.clone()), ..self.program.clone() };
-        let absolute = absolute.line(tool.name);
         Some(match tool.name {
             "aider" => format!(
                 "In ~/.aider.conf.yml:\n\n  notifications: true\n  notifications-command: {line}\n\n\
@@ -210,23 +209,34 @@ impl Place<'_> {
             "systemd" => format!(
                 "Once, as ~/.config/systemd/user/spool-notify@.service (or in /etc/systemd/system):\n\n  \
                  [Unit]\n  Description=Report the end of %i to its session\n\n  \
-                 [Service]\n  Type=oneshot\n  Environment=SPOOL_SESSION=SESSION\n  Environment={}\n  ExecStart={absolute}\n\n\
+                 [Service]\n  Type=oneshot\n  Environment=SPOOL_SESSION=SESSION\n  Environment={}\n  ExecStart={}\n\n\
                  In each unit that is to be reported:\n\n  \
                  [Unit]\n  OnSuccess=spool-notify@%n.service\n  OnFailure=spool-notify@%n.service",
-                quote(&format!("SPOOL_DIR={}", self.spool))
+                quote(&format!("SPOOL_DIR={}", self.spool)),
+                absolute.line(tool.name)
             ),
             "pueue" => format!(
                 "In the section daemon of ~/.config/pueue/pueue.yml, and pueued started with SPOOL_SESSION set:\n\n  \
-                 callback: {line} id={{{{id}}}} exit={{{{exit_code}}}} result={{{{result}}}} log={{{{output_path}}}}"
+                 callback: \"{} id={{{{id}}}} exit={{{{exit_code}}}} result='{{{{result}}}}' start={{{{start}}}} \
+                 end={{{{end}}}} log='{{{{output_path}}}}'\"",
+                line.replace('\\', "\\\\").replace('"', "\\\"")
             ),
             "tsp" => format!(
-                "Once, as spool-tsp, executable and in the path:\n\n  #!/bin/sh\n  exec {line} \"$@\"\n\n\
-                 In the shell that starts jobs:\n\n  export TS_ONFINISH=spool-tsp SPOOL_SESSION=SESSION"
+                "Once, a name for spool-put under which it knows its caller:\n\n  \
+                 ln -s {} ~/.local/bin/spool-put-tsp\n\n\
+                 In the shell that starts jobs:\n\n  export TS_ONFINISH=spool-put-tsp SPOOL_SESSION=SESSION{}",
+                quote(&absolute.name),
+                self.program
+                    .spool
+                    .as_ref()
+                    .map(|dir| format!(" SPOOL_DIR={}", quote(dir)))
+                    .unwrap_or_default()
             ),
             "gha" => format!(
-                "Once, as spool-job-completed.sh, executable:\n\n  #!/bin/sh\n  SPOOL_SESSION=SESSION exec {absolute}\n\n\
+                "Once, as spool-job-completed.sh, executable:\n\n  #!/bin/sh\n  SPOOL_SESSION=SESSION exec {}\n\n\
                  In the file .env of the self-hosted runner:\n\n  \
-                 ACTIONS_RUNNER_HOOK_JOB_COMPLETED=/path/to/spool-job-completed.sh"
+                 ACTIONS_RUNNER_HOOK_JOB_COMPLETED=/path/to/spool-job-completed.sh",
+                absolute.line(tool.name)
             ),
             "openclaw" => "From a copy of this project:\n\n  npm pack ./integrations/openclaw\n  \
                  openclaw plugins install npm-pack:./openclaw-spool-0.1.0.tgz"
