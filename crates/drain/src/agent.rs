@@ -88,8 +88,8 @@ pub(crate) struct Agent<'a, C: Connector> {
     pub(crate) flights: FuturesUnordered<LocalFuture<'a, Landed>>,
     /// The rungs that they reach on the way.
     pub(crate) rungs: Rungs,
-    /// When each of them started, by its key.
-    pub(crate) started: HashMap<String, Instant>,
+    /// When each of them started, by its key; `None` for one that no longer counts against the window.
+    pub(crate) started: HashMap<String, Option<Instant>>,
     /// Jobs in progress.
     pub(crate) runs: HashMap<Id, Seen>,
     pub(crate) runs_at: Instant,
@@ -373,13 +373,15 @@ where
 
     /// Whether one more delivery may start.
     pub(crate) fn has_room(&self, now: Instant) -> bool {
-        let quick = self.started.values().filter(|at| now.duration_since(**at) < self.options.slow).count();
+        let counts = |at: &Instant| now.duration_since(*at) < self.options.slow;
+        let quick = self.started.values().flatten().filter(|at| counts(at)).count();
         quick < self.breaker.window() && self.started.len() < self.options.max_in_flight
     }
 
     /// When a delivery under way stops counting, if nothing lands before.
     fn next_room(&self, now: Instant) -> Option<Instant> {
-        let slow = self.started.values().map(|at| *at + self.options.slow).filter(|at| *at > now).min();
+        let slow =
+            self.started.values().flatten().map(|at| *at + self.options.slow).filter(|at| *at > now).min();
         slow.filter(|_| self.breaker.window() > 0)
     }
 

@@ -64,7 +64,7 @@ pub async fn attempt<G: Gateway>(
         );
         return Verdict::Never { reason, of_session: true };
     }
-    let mut attempt = Attempt { gateway, delivery, patience, session: None };
+    let mut attempt = Attempt { gateway, delivery, patience, session: None, seen };
     if let Look::Open(session) = &look {
         attempt.session = Some(session.clone());
     }
@@ -110,6 +110,7 @@ struct Attempt<'a, G> {
     delivery: &'a Delivery,
     patience: &'a Patience,
     session: Option<Session>,
+    seen: &'a dyn Fn(Evidence),
 }
 
 impl<G: Gateway> Attempt<'_, G> {
@@ -153,8 +154,14 @@ impl<G: Gateway> Attempt<'_, G> {
             }
             // Nobody is there to be told.
             _ if !self.has_route() => delivered(&reply, None),
-            Reply::Pending => self.wait_for_reply(self.patience.reply, None).await,
-            Reply::Failed(reason) => self.wait_for_reply(self.patience.late, Some(reason)).await,
+            Reply::Pending => {
+                (self.seen)(Evidence::Committed);
+                self.wait_for_reply(self.patience.reply, None).await
+            }
+            Reply::Failed(reason) => {
+                (self.seen)(Evidence::Committed);
+                self.wait_for_reply(self.patience.late, Some(reason)).await
+            }
         }
     }
 

@@ -52,6 +52,8 @@ pub(crate) struct Rung {
     key: Key,
     ids: Rc<[Id]>,
     evidence: Evidence,
+    /// Whether the delivery was lost sight of before.
+    is_doubtful: bool,
 }
 
 /// How many rungs wait to be written down. They only explain: one too many is left out.
@@ -88,7 +90,7 @@ where
             let Some((session, next)) = self.lanes.next(now, self.options.text.max_entries()) else { break };
             match self.board(session.clone(), next) {
                 Some(flight) => {
-                    self.started.insert(flight.key.to_string(), now);
+                    self.started.insert(flight.key.to_string(), Some(now));
                     ready.push(flight);
                 }
                 None => self.lanes.landed(&session),
@@ -119,7 +121,8 @@ where
             self.flights.push(Box::pin(async move {
                 let seen = |evidence| {
                     debug!(key = delivery.key, "{evidence}");
-                    let rung = Rung { key: flight.key.clone(), ids: Rc::clone(&ids), evidence };
+                    let is_doubtful = flight.is_doubtful;
+                    let rung = Rung { key: flight.key.clone(), ids: Rc::clone(&ids), evidence, is_doubtful };
                     let _told = rungs.try_send(rung).is_ok();
                 };
                 let verdict = attempt(&gateway, &delivery, flight.is_doubtful, &patience, &seen).await;
@@ -130,6 +133,14 @@ where
 
     /// Writes down which rung a delivery has reached, for those who wait for it. The last one stands with the verdict.
     pub(crate) fn on_rung(&mut self, rung: Rung) {
+        if rung.is_doubtful && rung.evidence >= Evidence::Committed {
+            // Nothing more is asked of the gateway than what became of the reply: others need not wait for that, and
+            // a gateway that answers is well.
+            if let Some(started) = self.started.get_mut(&rung.key.to_string()) {
+                *started = None;
+            }
+            self.breaker.succeeded();
+        }
         if rung.evidence == Evidence::Sent {
             return;
         }

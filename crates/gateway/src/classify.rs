@@ -37,7 +37,13 @@ const SENTENCES: &[(&str, Kind, &str)] = &[
     ("no session found", Kind::Moved, ""),
     ("pending input ownership ended", Kind::Burnt, ""),
     ("conflicts with the accepted input", Kind::Burnt, ""),
+    ("is still initializing", Kind::Session, ""),
+    ("workspace is not ready", Kind::Session, ""),
+    ("pending restart recovery", Kind::Session, ""),
     ("is archived", Kind::Hold, "restore the session, then retry"),
+    // After three failed recoveries of one turn the gateway gives the session up for good.
+    ("ended during restart recovery", Kind::Hold, "write /reset in the session, then spool release ID"),
+    ("is paused as a precaution", Kind::Hold, "let the session go on in OpenClaw, then spool release ID"),
     ("send blocked by session policy", Kind::Hold, "allow sends in the session, then retry"),
     ("requires target", Kind::Hold, "give the session a channel, or name a route"),
     ("channel is required", Kind::Hold, "configure a channel, or deliver as a turn"),

@@ -112,6 +112,18 @@ fn captured_answers_to_requests() {
         ("agent", json!({"code": "INVALID_REQUEST", "message": "send blocked by session policy"}), Hold),
         (
             "agent",
+            json!({"code": "INVALID_REQUEST",
+            "message": "Session \"agent:main:a\" ended during restart recovery. Use /new or /reset to start a replacement session."}),
+            Hold,
+        ),
+        (
+            "agent",
+            json!({"code": "UNAVAILABLE", "message": "Session \"agent:main:a\" has interrupted work pending restart \
+            recovery; retry through a healthy Gateway or reset it there with /new or /reset."}),
+            Session,
+        ),
+        (
+            "agent",
             json!({"code": "INVALID_REQUEST", "message": "Delivering to Telegram requires target <chatId>"}),
             Hold,
         ),

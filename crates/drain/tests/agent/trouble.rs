@@ -211,6 +211,23 @@ async fn sessions_that_are_busy_for_long_do_not_use_up_the_window() {
 }
 
 #[tokio::test]
+async fn waiting_for_a_reply_that_was_lost_sight_of_holds_up_no_other_session() {
+    let mut b = Bench::new().await;
+    b.options.patience.reply = Duration::from_secs(60);
+    b.fake.configure(|o| o.resume = false);
+    b.fake.rule(Rule::on("agent").then(Fault::TurnLasts(Duration::from_secs(60))));
+    let first = b.put(ROUTED, "x", "");
+    b.run_and_kill(b.until("it is committed", |b| b.commits(&first) == 1)).await;
+    b.fake.kill().await;
+    b.fake.restart().await.unwrap();
+    let second = b.put(INTERNAL, "y", "");
+    b.options.grace = Duration::from_millis(10);
+    b.run(b.until_done(1)).await;
+    assert_eq!((b.commits(&first), b.commits(&second)), (1, 1));
+    assert_eq!(b.count(Dir::Sending), 1, "the first one still waits for its reply");
+}
+
+#[tokio::test]
 async fn a_record_that_always_fails_dies_after_its_attempts_and_takes_nobody_along() {
     let mut b = Bench::new().await;
     b.options.retry.attempts = 3;

@@ -14,6 +14,14 @@ pub(super) async fn look(gateway: &OpenClaw, session_key: &str) -> Result<Look, 
     payload::<Value>(&raw).and_then(|answer| read(&answer)).ok_or_else(|| unreadable("sessions.describe"))
 }
 
+/// Whether the session's last run ended badly, as far as the gateway knows. A turn that it has given up says nothing
+/// of itself any more; its session does.
+pub(super) async fn has_failed(gateway: &OpenClaw, session_key: &str) -> Result<bool, Trouble> {
+    let raw = gateway.ask("sessions.describe", json!({"key": session_key})).await?;
+    let answer = payload::<Value>(&raw).ok_or_else(|| unreadable("sessions.describe"))?;
+    Ok(matches!(answer.pointer("/session/status").and_then(Value::as_str), Some("failed" | "killed")))
+}
+
 fn read(answer: &Value) -> Option<Look> {
     let session = match answer.get("session")? {
         Value::Null => return Some(Look::Missing),

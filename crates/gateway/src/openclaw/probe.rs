@@ -276,6 +276,9 @@ async fn reply(
         "ok" => Reply::Replied,
         "error" => Reply::Failed("the turn failed; the gateway's log says why".to_owned()),
         // `timeout` is also said of runs that are still running or long forgotten.
+        _ if look::has_failed(gateway, &delivery.session_key).await? => {
+            Reply::Failed("the gateway gave the turn up; its log says why".to_owned())
+        }
         _ => Reply::Pending,
     })
 }
