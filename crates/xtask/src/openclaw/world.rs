@@ -14,7 +14,7 @@ use super::support::{Outcome, wait_until};
 use super::telegram::Telegram;
 
 /// How long a chat may take to be answered on a loaded machine.
-pub(crate) const CHAT: Duration = Duration::from_secs(60);
+pub(crate) const CHAT: Duration = Duration::from_secs(180);
 /// How often a condition is looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 
