@@ -14,6 +14,7 @@ mod format;
 mod golden;
 mod jobs;
 mod put;
+mod run;
 mod session;
 mod support;
 

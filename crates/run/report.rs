@@ -18,7 +18,7 @@ use spooldir::{Error, Id, Spool};
 use crate::args::Args;
 use crate::intent::Open;
 use crate::lift::{Lifted, lift};
-use crate::signals::{Event, Events};
+use crate::signals::{Events, Task};
 use crate::supervise::{End, Outcome};
 use crate::{say, signals};
 
@@ -76,14 +76,15 @@ pub fn report(args: &Args, open: &Open, outcome: &Outcome) -> Result<String, Str
 pub fn wait(args: &Args, spool: &Spool, id: &Id, events: &Events) -> Result<(), String> {
     let Some(level) = args.wait else { return Ok(()) };
     let limit = args.wait_timeout.unwrap_or(WAIT);
-    let (of, it, done) = (spool.clone(), id.clone(), events.sender());
+    let waiting = Task::default();
+    let (of, it, over, woken) = (spool.clone(), id.clone(), waiting.clone(), events.sender());
     let waiter = std::thread::Builder::new().name("wait".into()).spawn(move || {
         let waited = wait::wait(&of, &it, level, limit);
-        let _told = done.send(Event::Done).is_ok();
+        over.over(&woken);
         waited
     });
     let waiter = waiter.map_err(|e| format!("cannot wait for {id}: {e}"))?;
-    if !events.done() {
+    if !events.wait_for(&waiting) {
         return Err(format!("{id} is queued; not waited for any longer"));
     }
     let waited = waiter.join().map_err(|_| format!("cannot wait for {id}"))?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 
-use crate::signals::{Event, Events};
+use crate::signals::{Events, Task};
 
 /// How often a log that grows is looked at.
 const FAST: Duration = Duration::from_millis(20);
@@ -25,6 +25,7 @@ const GULP: u64 = 8 * 1024 * 1024;
 /// The thread that shows.
 pub struct Show {
     job_has_ended: SyncSender<()>,
+    showing: Task,
 }
 
 impl Show {
@@ -36,20 +37,21 @@ impl Show {
         let log = File::open(log)?;
         let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let (job_has_ended, ended) = sync_channel(1);
-        let shown = events.sender();
+        let showing = Task::default();
+        let (it, woken) = (showing.clone(), events.sender());
         thread::Builder::new().name("show".into()).spawn(move || {
             // Whatever stops it, there is nothing more to show.
             let _whole = follow(log, stdout, &ended).is_ok();
-            let _told = shown.send(Event::Done).is_ok();
+            it.over(&woken);
         })?;
-        Ok(Show { job_has_ended })
+        Ok(Show { job_has_ended, showing })
     }
 
     /// Waits until everything is shown, or until a signal says that nobody wants to see it.
     pub fn finish(self, events: &Events) {
         let _told = self.job_has_ended.send(()).is_ok();
         // Whoever stops us does not want to see the rest.
-        let _whole = events.done();
+        let _whole = events.wait_for(&self.showing);
     }
 }
 

@@ -5,7 +5,10 @@
 //! background job of a shell) stays ignored, for us and so for the job: handling it would hand the job the default
 //! instead.
 
+use std::cell::Cell;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -40,7 +43,7 @@ pub enum Event {
     Child,
     /// This signal came.
     Signal(i32),
-    /// All output is shown, or the wait for the evidence is over.
+    /// A [`Task`] is over.
     Done,
 }
 
@@ -48,6 +51,8 @@ pub enum Event {
 pub struct Events {
     receiver: Receiver<Event>,
     sender: SyncSender<Event>,
+    /// Since the job ended.
+    is_asked_to_stop: Cell<bool>,
 }
 
 impl Events {
@@ -71,7 +76,7 @@ impl Events {
                 }
             }
         })?;
-        Ok(Events { receiver, sender })
+        Ok(Events { receiver, sender, is_asked_to_stop: Cell::new(false) })
     }
 
     /// The next one; `None` when the time is over first.
@@ -80,20 +85,36 @@ impl Events {
         self.receiver.recv_timeout(wait).ok()
     }
 
-    /// Waits until [`Event::Done`]; `false` when a signal asked us to stop first.
-    pub fn done(&self) -> bool {
-        loop {
-            match self.next(Duration::from_secs(3600)) {
-                Some(Event::Done) => return true,
-                Some(Event::Signal(signal)) if is_stop(signal) => return false,
-                _ => {}
+    /// Waits until a task of ours is over; `false` when a signal asked us to stop first. Once asked is enough: then
+    /// nothing is waited for any more.
+    pub fn wait_for(&self, task: &Task) -> bool {
+        while !task.0.load(Ordering::Acquire) {
+            if self.is_asked_to_stop.get() {
+                return false;
+            }
+            if let Some(Event::Signal(signal)) = self.next(Duration::from_secs(1)) {
+                self.is_asked_to_stop.set(is_stop(signal));
             }
         }
+        true
     }
 
     /// Where others put their events.
     pub fn sender(&self) -> SyncSender<Event> {
         self.sender.clone()
+    }
+}
+
+/// Something that a thread does beside the loop. It may be over long before anybody waits for it.
+#[derive(Clone, Default)]
+pub struct Task(Arc<AtomicBool>);
+
+impl Task {
+    /// Says that it is over, and wakes the loop.
+    pub fn over(&self, events: &SyncSender<Event>) {
+        self.0.store(true, Ordering::Release);
+        // A loop that has no room for events is awake.
+        let _told = events.try_send(Event::Done).is_ok();
     }
 }
 
