@@ -2,61 +2,18 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
 use spooldir::record::{Deliver, Notify, Status, check_session_key};
+use spooldir::wait::Level;
 use spooldir::{Id, exit};
 
 use crate::Failure;
-
-/// What `--help` prints.
-pub const HELP: &str = "\
-spool-put: leave a record for a session; the agent of the spool delivers it
-
-Examples:
-  spool-put --session agent:main:main 'The build is done.'
-  make 2>&1 | tail -n 40 | spool-put --session agent:main:main --status failed --exit-code 2 -
-  spool-put --record report.json
-  spool-put --id nightly-42 --session agent:main:main 'safe to try again'
-
-Usage:
-  spool-put [OPTIONS] TEXT            what to say; after -- it may begin with a dash
-  spool-put [OPTIONS] -               what to say, from standard input
-  spool-put [OPTIONS] --record FILE   a whole JSON record, from a file or - for standard input
-  spool-put [OPTIONS] --exit-code N   how it ended says enough
-
-For whom:
-  --session KEY      the session it is for [else SPOOL_SESSION, OPENCLAW_SESSION_KEY]; never guessed
-  --allow-unrouted   queue it without a session; it is then held until a person names one
-
-About what:
-  --status S         ok, failed, timeout, cancelled, lost or info [else from the exit code, else info]
-  --exit-code N      how the task exited
-  --label L          a short name for people, up to 200 characters
-  --id ID            the record's id; the same id and the same command may be repeated safely [a new UUID]
-
-How:
-  --deliver MODE     turn, message or note [turn]
-  --notify W         always, failure or never [always]
-  --not-before MS    not to be delivered before this time, in milliseconds since 1970
-  --urgent           do not wait for others to go with
-
-Other:
-  --record FILE      see above; options override its members, the environment only fills in a missing session
-  --spool DIR        the spool [else SPOOL_DIR, $XDG_STATE_HOME/spool, ~/.local/state/spool]; made if it is not there
-  --json             print id, sessionKey, state and path as JSON instead of \"queued ID\"
-  -h, --help         this text
-  -V, --version      the version
-
-A text longer than 200 KiB is cut and marked. createdAt is the time in the record's UUID, so that a repetition has the
-same bytes; under an --id of another kind there is none.
-
-Exit: 0 queued (kept, even over a power cut), 64 wrong usage, 65 not a good record or its id belongs to another one,
-73 or 74 cannot be written or read, 75 try again later, 77 not allowed to, 78 no spool or no session is named.
-";
+use crate::from::From as FromRunner;
 
 /// The long options, for suggestions.
-const OPTIONS: [&str; 15] = [
+const OPTIONS: [&str; 21] = [
     "session",
     "allow-unrouted",
     "status",
@@ -68,6 +25,12 @@ const OPTIONS: [&str; 15] = [
     "not-before",
     "urgent",
     "record",
+    "from",
+    "map",
+    "all-events",
+    "strict",
+    "wait",
+    "timeout",
     "spool",
     "json",
     "help",
@@ -103,7 +66,29 @@ pub struct Args {
     pub spool: Option<PathBuf>,
     pub json: bool,
     pub source: Source,
+    /// A runner's announcement, in place of a source.
+    pub from: Option<FromRunner>,
+    pub strict: bool,
+    pub wait: Option<Wait>,
 }
+
+impl Args {
+    /// Whether a runner waits for nothing but an exit of 0 and silence.
+    pub fn is_hook(&self) -> bool {
+        self.from.is_some() && !self.strict
+    }
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// `None`: until it is delivered.
+    pub level: Option<Level>,
+    pub timeout: Duration,
+}
+
+/// How long is waited when nothing says.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What to do.
 pub enum Command {
@@ -128,7 +113,7 @@ impl From<lexopt::Error> for Failure {
 /// A [`Failure`] of exit 64 for everything that is not exactly right.
 pub fn parse(mut parser: Parser) -> Result<Command, Failure> {
     let mut seen: Vec<String> = Vec::new();
-    let (mut text, mut record) = (None, None);
+    let mut record = None;
     let mut args = Args {
         session: None,
         allow_unrouted: false,
@@ -143,7 +128,12 @@ pub fn parse(mut parser: Parser) -> Result<Command, Failure> {
         spool: None,
         json: false,
         source: Source::Nothing,
+        from: None,
+        strict: false,
+        wait: None,
     };
+    let (mut from, mut words) = (FromRunner::default(), Vec::new());
+    let (mut level, mut timeout) = (None, None);
     while let Some(arg) = parser.next()? {
         let name = match arg {
             Arg::Short('h') => return Ok(Command::Help),
@@ -153,11 +143,10 @@ pub fn parse(mut parser: Parser) -> Result<Command, Failure> {
                     "unknown option -{c}; a text that begins with a dash goes after --"
                 )));
             }
-            Arg::Value(value) if text.is_none() => {
-                text = Some(value);
+            Arg::Value(value) => {
+                words.push(value);
                 continue;
             }
-            Arg::Value(_) => return Err(usage("more than one text was given; put it in quotes")),
             Arg::Long(name) => name.to_owned(),
         };
         if !OPTIONS.contains(&name.as_str()) {
@@ -183,11 +172,37 @@ pub fn parse(mut parser: Parser) -> Result<Command, Failure> {
             }
             "urgent" => args.urgent = true,
             "record" => record = Some(PathBuf::from(parser.value()?)),
+            "from" => from.name = Some(string(&mut parser, &name)?),
+            "map" => from.map = Some(PathBuf::from(parser.value()?)),
+            "all-events" => from.all_events = true,
+            "strict" => args.strict = true,
+            "wait" => level = Some(parser.optional_value().map(|word| evidence(&word)).transpose()?),
+            "timeout" => timeout = Some(duration(&string(&mut parser, &name)?)?),
             "spool" => args.spool = Some(PathBuf::from(parser.value()?)),
             "json" => args.json = true,
             other => return Err(usage(format!("unknown option --{other}"))),
         }
         seen.push(name);
+    }
+    args.wait = match (level, timeout) {
+        (Some(level), timeout) => Some(Wait { level, timeout: timeout.unwrap_or(TIMEOUT) }),
+        (None, Some(_)) => return Err(usage("--timeout says how long to --wait")),
+        (None, None) => None,
+    };
+    if from.name.is_some() || from.map.is_some() {
+        if record.is_some() {
+            return Err(usage("both --record and --from were given; a runner's report is made here"));
+        }
+        args.from = Some(FromRunner { words, ..from });
+        return Ok(Command::Put(Box::new(args)));
+    }
+    if from.all_events || args.strict {
+        return Err(usage("--all-events and --strict go with --from or --map"));
+    }
+    let mut words = words.into_iter();
+    let text = words.next();
+    if words.next().is_some() {
+        return Err(usage("more than one text was given; put it in quotes"));
     }
     args.source = match (text, record) {
         (Some(_), Some(_)) => {
@@ -217,6 +232,26 @@ fn session(key: &str) -> Result<String, Failure> {
 
 fn number<T: std::str::FromStr>(parser: &mut Parser, name: &str, what: &str) -> Result<T, Failure> {
     parser.value()?.string()?.parse().map_err(|_| usage(format!("--{name} must be {what}")))
+}
+
+fn evidence(word: &std::ffi::OsStr) -> Result<Level, Failure> {
+    let level = word.to_str().and_then(Level::from_word);
+    level.ok_or_else(|| usage(format!("--wait must be one of {}", Level::WORDS.join(", "))))
+}
+
+/// A number and a unit; without one, seconds.
+fn duration(text: &str) -> Result<Duration, Failure> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "ms" => Some(1),
+        "" | "s" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let number = if digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse::<u64>().ok() } else { None };
+    let ms = number.zip(unit).and_then(|(n, unit)| n.checked_mul(unit));
+    ms.map(Duration::from_millis).ok_or_else(|| usage("--timeout must be a time like 500ms, 30s, 5m or 1h"))
 }
 
 fn word<T>(
@@ -303,16 +338,53 @@ mod tests {
             (&["a", "--not-before", "-1"], "--not-before must be milliseconds"),
             (&["a", "--id", "a/b"], "must be 1 to 128"),
             (&["a", "--urgent=yes"], "--urgent"),
+            (&["a", "--wait=soon"], "--wait must be one of accepted, committed"),
+            (&["a", "--timeout", "5s"], "how long to --wait"),
+            (&["a", "--wait", "--timeout", "5 minutes"], "a time like"),
+            (&["a", "--wait", "--timeout", "99999999999999999999h"], "a time like"),
+            (&["--from", "codex", "--record", "r"], "both --record and --from"),
+            (&["a", "--strict"], "go with --from"),
         ] {
             let said = refusal(args);
             assert!(said.contains(part), "{args:?}: {said:?} does not say {part:?}");
         }
     }
 
+    fn put(args: &[&str]) -> Args {
+        match parse(Parser::from_args(args)) {
+            Ok(Command::Put(args)) => *args,
+            _ => panic!("{args:?} was refused"),
+        }
+    }
+
+    #[test]
+    fn a_wait_has_a_level_and_an_end() {
+        assert_eq!(put(&["x"]).wait, None);
+        let of = |args: &[&str]| put(&[args, &["x"]].concat()).wait.unwrap();
+        assert_eq!(of(&["--wait"]), Wait { level: None, timeout: TIMEOUT });
+        let replied = Wait { level: Some(Level::Replied), timeout: Duration::from_millis(1500) };
+        assert_eq!(of(&["--wait=replied", "--timeout", "1500ms"]), replied);
+        assert_eq!(of(&["--wait", "--timeout=2"]).timeout, Duration::from_secs(2));
+        assert_eq!(of(&["--wait", "--timeout=2h"]).timeout, Duration::from_secs(7200));
+    }
+
+    #[test]
+    fn a_runner_may_hand_over_several_arguments() {
+        let from =
+            put(&["--from", "tsp", "--label", "l", "--", "0", "-1", "/tmp/out", "make --all"]).from.unwrap();
+        assert_eq!((from.name.as_deref(), from.words.len()), (Some("tsp"), 4));
+        assert_eq!(put(&["--map=m.toml"]).from.unwrap().map, Some("m.toml".into()));
+    }
+
+    #[test]
+    fn help_names_every_runner() {
+        assert!(crate::from::NAMES.iter().all(|name| crate::help::HELP.contains(name)));
+    }
+
     #[test]
     fn help_names_every_option() {
         for option in OPTIONS {
-            assert!(HELP.contains(&format!("--{option}")), "{option}");
+            assert!(crate::help::HELP.contains(&format!("--{option}")), "{option}");
         }
     }
 }

@@ -5,7 +5,6 @@
 //! the id that was printed makes the same bytes.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -18,10 +17,8 @@ use spooldir::{Error, Id, Record, exit, json, locate};
 
 use crate::Failure;
 use crate::args::{Args, Source};
+use crate::from::{Env, Report};
 use crate::text;
-
-/// A variable of the environment.
-type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// A record, ready to be published.
 #[derive(Debug)]
@@ -97,6 +94,43 @@ fn from_text(args: &Args, env: Env<'_>, said: Option<text::Fitted>) -> Result<Co
     apply(args, &mut members, &mut notes)?;
     let session_key = route(args, env, None, &mut members, &mut notes)?;
     Ok(Composed { id, bytes: members.bytes()?, is_fresh: args.id.is_none(), session_key, notes })
+}
+
+/// Makes the record of a runner's report, under the id that was asked for, else `id`, else a new one.
+///
+/// # Errors
+/// A [`Failure`] with the exit number that fits.
+pub fn from_report(args: &Args, env: Env<'_>, report: &Report, id: Option<&Id>) -> Result<Composed, Failure> {
+    let own = args.id.as_ref().or(id).cloned();
+    let (is_fresh, id) = (own.is_none(), own.unwrap_or_else(Id::mint));
+    let mut notes = Vec::new();
+    let mut members = Members::default();
+    members.set("v", VERSION)?;
+    members.set("id", id.as_str())?;
+    members.set_if("status", report.status.map(|s| s.as_str()))?;
+    members.set_if("label", report.label.as_deref().map(|label| cut_label(&one_line(label), &mut notes)))?;
+    if let Some(text) = &report.text {
+        let said = text::fit(text.as_bytes(), text.len() as u64);
+        members.set("text", said.text)?;
+        notes.extend(said.notes);
+    }
+    members.set("task", &report.task)?;
+    if let Some(path) = &report.output {
+        members.set("output", BTreeMap::from([("path", path)]))?;
+    }
+    // No createdAt, whatever the id: the same event, told again, makes the same bytes.
+    apply(args, &mut members, &mut notes)?;
+    let session_key = route(args, env, None, &mut members, &mut notes)?;
+    Ok(Composed { id, bytes: members.bytes()?, is_fresh, session_key, notes })
+}
+
+/// A label is one line, whatever it was made of.
+fn one_line(label: &str) -> String {
+    label
+        .split(|c: char| c.is_control() || c == ' ')
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn from_record(args: &Args, env: Env<'_>, bytes: &[u8]) -> Result<Composed, Failure> {
@@ -182,15 +216,21 @@ fn route(
     if args.session.is_none() && own.is_some() {
         return Ok(own.map(str::to_owned));
     }
+    let may_be_held = args.allow_unrouted || args.is_hook();
     match locate::session(args.session.as_deref(), env) {
         Some(key) => {
-            check_session_key(&key).map_err(|rule| {
-                Failure::new(exit::CONFIG, format!("the session in the environment {rule}"))
-            })?;
+            if let Err(rule) = check_session_key(&key) {
+                let why = format!("the session in the environment {rule}");
+                if args.is_hook() {
+                    notes.push(why + ", so the report will be held until a person names one");
+                    return Ok(None);
+                }
+                return Err(Failure::new(exit::CONFIG, why));
+            }
             members.set("sessionKey", &key)?;
             Ok(Some(key))
         }
-        None if args.allow_unrouted => {
+        None if may_be_held => {
             notes.push("no session is named, so it will be held until a person names one".to_owned());
             Ok(None)
         }
@@ -245,6 +285,8 @@ fn unreadable(what: &str, error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsString;
+
     use crate::args::{Command, parse};
     use serde_json::{Value, json};
 

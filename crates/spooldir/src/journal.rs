@@ -117,7 +117,7 @@ impl Spool {
                 ControlFlow::Continue(())
             })
             .at("list", &dir)?;
-        files.sort();
+        files.sort_unstable();
         Ok(files)
     }
 

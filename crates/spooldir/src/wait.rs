@@ -4,7 +4,6 @@
 //! stands in the journal (`prove` and `evidence` lines), which is read on from where it was left off. The journal only
 //! explains: an entry in `done/` is delivered even if nothing says by what evidence.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -12,9 +11,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::entry::{Entry, State};
 use crate::error::Error;
-use crate::journal::Line;
 use crate::layout::Spool;
 use crate::name::Id;
 
@@ -118,7 +118,7 @@ pub fn wait(spool: &Spool, id: &Id, level: Option<Level>, deadline: Duration) ->
                 }
             }
             State::Held | State::Dead | State::Dismissed => {
-                let reason = spool.why(&entry).map(|why| why.reason).or_else(|| reader.reason.clone());
+                let reason = why(spool, &entry).or_else(|| reader.reason.clone());
                 return Ok(Waited { reason, ..reader.seen(entry, End::Stopped) });
             }
             _ if level.is_some() && reader.evidence >= level => return Ok(reader.seen(entry, End::Reached)),
@@ -132,6 +132,14 @@ pub fn wait(spool: &Spool, id: &Id, level: Option<Level>, deadline: Duration) ->
         std::thread::sleep(until_next);
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
     }
+}
+
+/// The sentence beside an entry. As [`Spool::why`], in less code.
+fn why(spool: &Spool, entry: &Entry) -> Option<String> {
+    let path = spool.dir(entry.dir()).join(format!("{}.why.json", entry.id));
+    let content = spool.fs().read(&path, 64 * 1024).ok()?;
+    let why: Value = serde_json::from_slice(&content.bytes).ok()?;
+    why.get("reason")?.as_str().map(str::to_owned)
 }
 
 fn find(spool: &Spool, id: &Id) -> Result<Entry, Error> {
@@ -149,7 +157,7 @@ fn find(spool: &Spool, id: &Id) -> Result<Entry, Error> {
 #[derive(Default)]
 struct Reader {
     /// How far each file was read.
-    read: HashMap<PathBuf, u64>,
+    read: Vec<(PathBuf, u64)>,
     has_begun: bool,
     evidence: Option<Level>,
     is_proved: bool,
@@ -163,17 +171,19 @@ impl Reader {
 
     /// Takes in what was added. What cannot be read explains nothing, and is passed over.
     fn read_on(&mut self, spool: &Spool, id: &Id) {
-        let files = spool.journal_files().unwrap_or_default();
         // Midnight may lie between two looks, so there are two files to look at.
-        let from = files.len().saturating_sub(2);
-        for path in &files[from..] {
-            let at = match self.read.get(path) {
-                Some(at) => *at,
+        for path in last_two(spool) {
+            let known = self.read.iter().position(|(read, _)| *read == path);
+            let at = match known {
+                Some(n) => self.read[n].1,
                 None if self.has_begun => 0,
-                None => std::fs::metadata(path).map_or(0, |m| m.len().saturating_sub(FIRST_READ)),
+                None => std::fs::metadata(&path).map_or(0, |m| m.len().saturating_sub(FIRST_READ)),
             };
-            let read = self.read_file(path, at, id.as_str()).unwrap_or(at);
-            self.read.insert(path.clone(), read);
+            let read = self.read_file(&path, at, id.as_str()).unwrap_or(at);
+            match known {
+                Some(n) => self.read[n].1 = read,
+                None => self.read.push((path, read)),
+            }
         }
         self.has_begun = true;
     }
@@ -216,28 +226,41 @@ impl Reader {
         if !text.windows(id.len()).any(|part| part == id.as_bytes()) {
             return;
         }
-        let Ok(line) = serde_json::from_slice::<Line>(text) else { return };
-        if line.id != id {
+        // By hand and not as a `Line`: what reads lines in full is large, and this is part of a small program.
+        let Ok(line) = serde_json::from_slice::<Value>(text) else { return };
+        let member = |name: &str| line.get(name).and_then(Value::as_str);
+        if member("id") != Some(id) {
             return;
         }
-        if matches!(line.event.as_str(), "take" | "fail" | "rekey" | "retry") {
+        let event = member("event").unwrap_or_default();
+        if matches!(event, "take" | "fail" | "rekey" | "retry") {
             // What an earlier attempt came to says nothing of this one.
             self.evidence = None;
         }
-        self.is_proved |= matches!(line.event.as_str(), "prove" | "quiet");
-        if let Some(level) = line.evidence.as_deref().and_then(Level::from_word) {
-            self.evidence = if line.event == "prove" { Some(level) } else { self.evidence.max(Some(level)) };
+        self.is_proved |= matches!(event, "prove" | "quiet");
+        if let Some(level) = member("evidence").and_then(Level::from_word) {
+            self.evidence = if event == "prove" { Some(level) } else { self.evidence.max(Some(level)) };
         }
-        if matches!(line.event.as_str(), "prove" | "quiet" | "condemn" | "hold" | "dismiss") {
-            self.reason = line.reason;
+        if matches!(event, "prove" | "quiet" | "condemn" | "hold" | "dismiss") {
+            self.reason = member("reason").map(str::to_owned);
         }
     }
+}
+
+/// The last two files of the journal, older first.
+fn last_two(spool: &Spool) -> impl Iterator<Item = PathBuf> {
+    let (mut older, mut newer) = (None, None);
+    for path in spool.journal_files().unwrap_or_default() {
+        older = newer.replace(path);
+    }
+    older.into_iter().chain(newer)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::entry::Event;
+    use crate::journal::Line;
     use crate::moves::Why;
     use crate::name::Key;
 
