@@ -139,7 +139,7 @@ fn parse(mut args: lexopt::Parser) -> Outcome<Wish> {
 }
 
 fn play(wish: &Wish) -> Outcome<bool> {
-    if let Some(why) = install::missing() {
+    if let Some(why) = install::missing("the gateway") {
         if std::env::var_os("CI").is_some_and(|ci| ci == "true") {
             return Err(why.into());
         }

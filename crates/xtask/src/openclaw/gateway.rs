@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::install::{Install, OLD};
 use super::rpc::Rpc;
-use super::support::{Outcome, free_port, tail, wait_for, wait_until};
+use super::support::{Outcome, end_carriers, free_port, tail, wait_for};
 use super::telegram::BOT_TOKEN;
 use super::witness::Witness;
 
@@ -235,27 +235,5 @@ impl Drop for Gateway {
 
 /// Kills the processes that carry the state directory of the run in `dir` in their environment.
 pub(crate) fn sweep(dir: &Path) -> Outcome<()> {
-    let wanted = format!("OPENCLAW_STATE_DIR={}\0", dir.join("state").display());
-    let carriers = || -> Outcome<Vec<Pid>> {
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir("/proc")?.flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()).and_then(Pid::from_raw)
-            else {
-                continue;
-            };
-            // A process of somebody else, or one that has just ended, cannot be read: not ours either way.
-            let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-            if environ.windows(wanted.len()).any(|part| part == wanted.as_bytes()) {
-                found.push(pid);
-            }
-        }
-        Ok(found)
-    };
-    wait_until("the gateway's helper processes to end", Duration::from_secs(10), TICK, || {
-        let left = carriers()?;
-        for pid in &left {
-            kill_process(*pid, Signal::KILL).ok();
-        }
-        Ok(left.is_empty())
-    })
+    end_carriers(&format!("OPENCLAW_STATE_DIR={}", dir.join("state").display()))
 }

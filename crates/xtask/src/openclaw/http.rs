@@ -1,4 +1,4 @@
-//! A loopback HTTP/1.1 server, as small as the two stand-in services need it.
+//! A loopback HTTP/1.1 server, as small as the stand-in services need it.
 //!
 //! One thread a connection, keep-alive, bodies by `Content-Length` or chunked, answers as JSON or as an event
 //! stream. It serves one client that we start ourselves, so it keeps to what that client says; what it does
@@ -37,6 +37,8 @@ pub(crate) enum Answer {
     Json(u16, Value),
     /// A `text/event-stream` of these data fields.
     Events(Vec<String>),
+    /// A `text/event-stream` of these documents, each under the name of its member `type`.
+    Typed(Vec<Value>),
 }
 
 /// Serves until the process ends; gives the port.
@@ -136,13 +138,19 @@ fn write_answer(writer: &mut TcpStream, answer: Answer) -> Outcome<()> {
         }
         Answer::Events(events) => {
             let body: String = events.iter().map(|e| format!("data: {e}\n\n")).collect();
-            write!(
-                writer,
-                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            )?;
+            write_stream(writer, &body)?;
+        }
+        Answer::Typed(events) => {
+            let one = |e: &Value| format!("event: {}\ndata: {e}\n\n", e["type"].as_str().unwrap_or_default());
+            write_stream(writer, &events.iter().map(one).collect::<String>())?;
         }
     }
     writer.flush()?;
     Ok(())
+}
+
+fn write_stream(writer: &mut TcpStream, body: &str) -> Outcome<()> {
+    let length = body.len();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n";
+    Ok(write!(writer, "{head}content-length: {length}\r\n\r\n{body}")?)
 }

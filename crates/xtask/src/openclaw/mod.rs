@@ -4,16 +4,16 @@
 //! services a gateway talks to, `rpc` and `witness` say independently what it knows and what it stored, `programs`
 //! runs the project's own binaries, and each file of `scenarios` is one story with its checks.
 
-mod checks;
+pub(crate) mod checks;
 mod command;
 mod gateway;
-mod http;
-mod install;
+pub(crate) mod http;
+pub(crate) mod install;
 mod model;
-mod programs;
+pub(crate) mod programs;
 mod rpc;
 mod scenarios;
-mod support;
+pub(crate) mod support;
 mod tally;
 mod telegram;
 mod witness;

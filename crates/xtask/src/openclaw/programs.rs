@@ -25,7 +25,7 @@ const STATES: [&str; 7] = ["new", "deferred", "sending", "hold", "dead", "done",
 /// Where the built programs are.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
-    spool: PathBuf,
+    pub(crate) spool: PathBuf,
     put: PathBuf,
 }
 

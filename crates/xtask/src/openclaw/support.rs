@@ -8,6 +8,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// What can go wrong in the harness is only ever reported, never handled: any error will do.
 pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -43,6 +45,33 @@ pub(crate) fn wait_until(
 /// A port of the loopback interface that is free at this moment.
 pub(crate) fn free_port() -> Outcome<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// Kills every process with this `NAME=value` in its environment, and waits until none is left.
+pub(crate) fn end_carriers(variable: &str) -> Outcome<()> {
+    let wanted = format!("{variable}\0");
+    let carriers = || -> Outcome<Vec<Pid>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc")?.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()).and_then(Pid::from_raw)
+            else {
+                continue;
+            };
+            // A process of somebody else, or one that has just ended, cannot be read: not ours either way.
+            let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            if environ.windows(wanted.len()).any(|part| part == wanted.as_bytes()) {
+                found.push(pid);
+            }
+        }
+        Ok(found)
+    };
+    wait_until("the processes of a run to end", Duration::from_secs(10), Duration::from_millis(50), || {
+        let left = carriers()?;
+        for pid in &left {
+            kill_process(*pid, Signal::KILL).ok();
+        }
+        Ok(left.is_empty())
+    })
 }
 
 /// The harness's random numbers.
