@@ -11,12 +11,14 @@ mod adapt;
 mod cli;
 mod drain;
 mod format;
+mod from;
 mod golden;
 mod jobs;
 mod put;
 mod run;
 mod session;
 mod support;
+mod wait;
 
 #[test]
 fn no_file_of_tests_is_forgotten() {

@@ -48,7 +48,7 @@ fn json_says_where_the_entry_is() {
     let ran = Put::into(&temp, &with(&["--json", "--id", "job-1", "x"])).run().exits(0);
     let path = temp.spool.dir(Dir::New).join("job-1.json");
     let expected = format!(
-        r#"{{"id":"job-1","sessionKey":"agent:main:main","state":"pending","path":"{}"}}"#,
+        r#"{{"id":"job-1","sessionKey":"agent:main:main","state":"pending","path":"{}","evidence":null}}"#,
         path.display()
     );
     assert_eq!(ran.stdout, expected + "\n");

@@ -9,8 +9,10 @@ use std::io::Write;
 use serde_json::{Value, json};
 use spool_drain::status::{self, AgentStatus};
 use spooldir::lock::{AgentLock, free_bytes};
+use spooldir::record::MAX_BYTES;
 use spooldir::time::now_ms;
-use spooldir::{Dir, Spool, exit};
+use spooldir::trouble::{self, Troubles};
+use spooldir::{Dir, Entry, Record, Spool, exit, locate};
 
 use crate::Failure;
 use crate::args::Args;
@@ -29,6 +31,8 @@ const OLD_PENDING: u64 = 30 * 60 * 1000;
 const OLD_STATUS: u64 = 60 * 1000;
 /// A disk with less room than this, in bytes, will soon refuse records.
 const LITTLE_ROOM: u64 = 64 * 1024 * 1024;
+/// How many records of a state are opened to see whether they name a session. Beyond, the number is a least one.
+const MAX_OPENED: usize = 256;
 /// How many foreign names are told.
 const MAX_NAMED: usize = 20;
 
@@ -36,6 +40,8 @@ struct Report {
     counts: Vec<(&'static str, u64)>,
     runs: runs::Count,
     foreign: Vec<String>,
+    unrouted: u64,
+    hooks: Troubles,
     oldest_pending_ms: Option<u64>,
     free: Option<u64>,
     is_running: bool,
@@ -85,6 +91,8 @@ impl Report {
             counts,
             runs: runs::count(spool)?,
             oldest_pending_ms: oldest(spool, &inbox).map(|then| now_ms.saturating_sub(then)),
+            unrouted: unrouted(spool, &inbox)?,
+            hooks: hook_trouble(spool),
             foreign: inbox.foreign.iter().map(|n| brief(&n.to_string_lossy(), 100)).collect(),
             free: free_bytes(spool).ok(),
             is_running,
@@ -134,6 +142,23 @@ impl Report {
                 "{over} jobs have ended unreported; spool list --state running shows them, an agent reports them"
             ),
         );
+        let unrouted = self.unrouted;
+        say(
+            unrouted > 0,
+            format!("{unrouted} name no session; spool retry ID --session KEY sends them to one"),
+        );
+        if let Some(last) = &self.hooks.last {
+            let files: Vec<String> = self.hooks.files.iter().map(|f| f.display().to_string()).collect();
+            let problem = format!(
+                "{} reports of hooks could not be queued, the last one ({}) {} ago: {}; when that is mended, remove {}",
+                self.hooks.count,
+                brief(&last.from, 40),
+                when::age(last.at, self.now_ms),
+                brief(&last.reason, 300),
+                files.join(" and ")
+            );
+            say(true, problem);
+        }
         if let Some(age) = self.oldest_pending_ms {
             say(age > OLD_PENDING, format!("the oldest pending record has waited for {}", when::length(age)));
         }
@@ -160,6 +185,11 @@ impl Report {
     fn as_json(&self, spool: &Spool, health: &str, problems: &[String]) -> Result<Value, Failure> {
         let counts: serde_json::Map<String, Value> =
             self.counts.iter().map(|(word, n)| ((*word).to_owned(), (*n).into())).collect();
+        let hooks = self.hooks.last.as_ref().map(|last| {
+            let files: Vec<_> = self.hooks.files.iter().map(|file| file.to_string_lossy()).collect();
+            let last = json!({"at": last.at, "from": last.from, "exit": last.exit, "reason": last.reason});
+            json!({"count": self.hooks.count, "last": last, "files": files})
+        });
         let agent = serde_json::to_value(&self.agent).map_err(std::io::Error::from)?;
         Ok(json!({
             "spool": spool.root().to_string_lossy(),
@@ -171,6 +201,8 @@ impl Report {
             "oldestPendingAgeMs": self.oldest_pending_ms,
             "foreign": self.foreign.iter().take(MAX_NAMED).collect::<Vec<_>>(),
             "foreignCount": self.foreign.len(),
+            "unrouted": self.unrouted,
+            "hookTrouble": hooks,
             "freeBytes": self.free,
             "agentRunning": self.is_running,
             "agent": agent,
@@ -213,6 +245,29 @@ impl Report {
         }
         Ok(writeln!(out)?)
     }
+}
+
+/// How many held and pending records name no session.
+fn unrouted(spool: &Spool, inbox: &Inbox) -> Result<u64, Failure> {
+    let mut held = Vec::new();
+    spool.each_entry(Dir::Hold, |entry, _| {
+        if held.len() < MAX_OPENED {
+            held.push(entry);
+        }
+    })?;
+    let opened = held.iter().chain(inbox.entries.iter().take(MAX_OPENED));
+    let is_unrouted = |entry: &&Entry| {
+        let read = spool.fs().read(&spool.path(entry), MAX_BYTES);
+        let record = read.ok().and_then(|content| Record::parse(&content.bytes).ok());
+        record.is_some_and(|record| record.session_key.is_none())
+    };
+    Ok(opened.filter(is_unrouted).count() as u64)
+}
+
+/// What hooks could not queue here.
+fn hook_trouble(spool: &Spool) -> Troubles {
+    let root = std::path::absolute(spool.root()).unwrap_or_else(|_| spool.root().to_owned());
+    trouble::read(&trouble::places(Some(&root), &locate::process_env), &root)
 }
 
 /// When the oldest pending record came to be pending: when its file came to its place, which no producer can fake.
