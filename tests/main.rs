@@ -13,6 +13,7 @@ mod drain;
 mod format;
 mod from;
 mod golden;
+mod lost;
 mod jobs;
 mod put;
 mod run;
