@@ -448,6 +448,33 @@ fn a_program_called_after_a_runner_is_its_hook() {
 }
 
 #[test]
+fn the_page_of_runners_names_each_and_its_map_works() {
+    let page = fs::read_to_string(project().join("docs/runners.md")).unwrap();
+    let temp = TempSpool::new();
+    let refused = Put::into(&temp, &["--from", "nobody", "--strict"]).run().exits(64).stderr;
+    let known =
+        refused.split_once("one of ").unwrap().1.split(&[',', ' ', '\n'][..]).filter(|word| !word.is_empty());
+    let mut count = 0;
+    for name in known {
+        let lines =
+            [format!("--from {name}"), format!("\"--from\", \"{name}\""), format!("\"--from\",\"{name}\"")];
+        let has_line = lines.iter().any(|line| page.contains(line));
+        let is_called_otherwise =
+            page.contains(&format!("spool-put-{name}")) || page.contains(&format!("spool adapt {name}"));
+        assert!(has_line || is_called_otherwise, "{name} has no line");
+        assert!(page.contains(&format!("| `{name}` |")), "{name} is not in the table of promises");
+        count += 1;
+    }
+    assert_eq!(count, 14);
+    let map = temp.home().join("map.toml");
+    fs::write(&map, page.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0).unwrap();
+    let put = Put::into(&temp, &["--map", map.to_str().unwrap()]).env(SESSION.0, SESSION.1);
+    silent(put.env("MONITOR_INVOCATION_ID", "abc").env("MONITOR_SERVICE_RESULT", "timeout").run());
+    let record = records(&temp).remove(0);
+    assert_eq!((record.id.unwrap().as_str(), record.status), ("nightly:abc", Status::Timeout));
+}
+
+#[test]
 fn a_hook_is_quick() {
     let temp = TempSpool::new();
     let mut times: Vec<u128> = (0..31)
