@@ -544,6 +544,22 @@ fn an_id_that_is_taken_costs_no_report() {
 }
 
 #[test]
+fn a_run_that_somebody_else_reported_is_not_reported_twice() {
+    let spool = TempSpool::new();
+    let stop = spool.home().join("stop");
+    let script = r#"while ! [ -e "$STOP" ]; do sleep 0.02; done; exit 3"#;
+    let wrapper = Wrapper::sh(&spool, &[], script).env("STOP", &stop).start();
+    let id = only_run(&spool);
+    let intent = spool.spool.intent(&id).unwrap().unwrap();
+    let lost = spooldir::run::lost_record(&spool.spool, &id, &intent, 5);
+    spool.spool.publish(&id, &serde_json::to_vec(&lost).unwrap(), false).unwrap();
+    File::create(stop).unwrap();
+    wrapper.end().1.exits(3).says("was reported before this end of it (failed, exit 3, ");
+    assert_eq!(record(&spool)["status"], "lost");
+    assert_eq!(spool.names(Dir::Runs), [""; 0]);
+}
+
+#[test]
 fn spool_run_is_spool_run() {
     let spool = TempSpool::new();
     let ran =
