@@ -6,7 +6,7 @@
 //! Claude does not wait for StopFailure. While it lives on, which it does in a terminal and here as long as its input
 //! is open, the hook comes to its end; a `claude -p` with one prompt ends at once and sends the hook a SIGTERM, within
 //! some ten milliseconds of its start, or never starts it. A `spool-put` that is called directly is mostly done by
-//! then (with 2.1.330, one of about seventy was lost); behind a shell script, 11 of 20 were lost. So that hook may
+//! then (with 2.1.330, two of about seventy were lost); behind a shell script, 11 of 20 were lost. So that hook may
 //! leave a record or none, and only `spool-run` reports it for certain.
 
 use std::io::Write;
