@@ -63,7 +63,7 @@ impl Connector for OpenClawConnector {
             boot_id: up.hello.boot_id,
             best_evidence: Some(if modern { Evidence::Sent } else { legacy::BEST_EVIDENCE }),
         };
-        tracing::info!(version = %server.version, protocol = server.protocol, modern, "gateway connected");
+        tracing::debug!(version = %server.version, protocol = server.protocol, modern, "said hello");
         let link = Link {
             server,
             modern,
