@@ -13,7 +13,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask <chore>
 chores:
-  openclaw [SCENARIO...] [--seed N] [--keep]   the real gateway in the tests (rig, a to h; default: all)
+  openclaw [SCENARIO...] [--seed N] [--keep]   the real gateway in the tests (rig, a to j; default: all)
   runners [--keep]                             the real Codex and Claude Code in the tests";
 
 fn main() -> ExitCode {

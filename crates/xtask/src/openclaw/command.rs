@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::checks::{Checks, Figures};
-use super::gateway::sweep;
+use super::gateway::{Environment, sweep};
 use super::install;
 use super::programs::{Programs, Spool};
 use super::scenarios::{self, Scenario};
@@ -18,7 +18,7 @@ use super::world::World;
 
 const USAGE: &str = "\
 usage: cargo xtask openclaw [SCENARIO...] [--seed N] [--keep] [--programs DIR]
-  SCENARIO   rig, a to h, times (default: all)
+  SCENARIO   rig, a to j, times (default: all)
   --seed N   repeat the random moments of an earlier run
   --keep     keep the run's files even when everything passed
   --programs DIR   run spool and spool-put of DIR instead of building them";
@@ -41,7 +41,7 @@ impl Stage {
     ) -> Outcome<()> {
         let mut world = match self.shared.take() {
             Some(world) => world,
-            None => self.world("shared", install::CURRENT, Some("per-channel-peer"))?,
+            None => self.world("shared", install::CURRENT, Some("per-channel-peer"), Vec::new())?,
         };
         world.ensure_up()?;
         let told = story(self, &mut world);
@@ -58,14 +58,38 @@ impl Stage {
         dm_scope: Option<&'static str>,
         story: impl FnOnce(&mut Stage, &mut World) -> Outcome<()>,
     ) -> Outcome<()> {
-        let mut world = self.world(name, version, dm_scope)?;
+        let mut world = self.world(name, version, dm_scope, Vec::new())?;
         let told = story(self, &mut world);
         self.leave(&mut world, told.is_err());
         told
     }
 
-    fn world(&self, name: &str, version: &'static str, dm_scope: Option<&'static str>) -> Outcome<World> {
-        World::new(&install::install(version)?, &self.room(name)?, version, dm_scope)
+    /// Plays a story in a world of its own whose gateway belongs to a user of ours: its agents find the programs, and
+    /// the spool of the same name.
+    pub(crate) fn on_users(
+        &mut self,
+        name: &str,
+        dm_scope: Option<&'static str>,
+        story: impl FnOnce(&mut Stage, &mut World) -> Outcome<()>,
+    ) -> Outcome<()> {
+        let programs = self.programs.as_ref().and_then(Programs::dir).ok_or("there are no programs")?;
+        let path = format!("{}:/usr/local/bin:/usr/bin:/bin", programs.display());
+        let spool = Spool::dir_of(&self.room(name)?, name);
+        let more = vec![("PATH", path.into()), ("SPOOL_DIR", spool.into())];
+        let mut world = self.world(name, install::CURRENT, dm_scope, more)?;
+        let told = story(self, &mut world);
+        self.leave(&mut world, told.is_err());
+        told
+    }
+
+    fn world(
+        &self,
+        name: &str,
+        version: &'static str,
+        dm_scope: Option<&'static str>,
+        more: Environment,
+    ) -> Outcome<World> {
+        World::new(&install::install(version)?, &self.room(name)?, version, dm_scope, more)
     }
 
     fn leave(&mut self, world: &mut World, broken: bool) {

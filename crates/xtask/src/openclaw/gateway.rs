@@ -4,10 +4,12 @@
 //! here, it may advertise nothing, update nothing and beat no heart, and the only model and channel it knows are on
 //! loopback. It is up when it says `hello-ok`; an open port or a live health page comes seconds too early.
 //! A kill takes its whole process group and every helper process that carries its state directory in its
-//! environment, so that two boots never overlap and a run leaves nothing behind.
+//! environment, so that two boots never overlap and a run leaves nothing behind. Only where the question is what the
+//! gateway itself does to its children when it dies, its own process alone is killed.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,12 +20,17 @@ use serde_json::{Value, json};
 
 use super::install::{Install, OLD};
 use super::rpc::Rpc;
-use super::support::{Outcome, end_carriers, free_port, tail, wait_for};
+use super::support::{Outcome, carriers, end_carriers, free_port, tail, wait_for, wait_until};
 use super::telegram::BOT_TOKEN;
 use super::witness::Witness;
 
 const BOOT: Duration = Duration::from_secs(120);
 const STOP: Duration = Duration::from_secs(90);
+const CLI: Duration = Duration::from_secs(180);
+/// The gateway gives its children 5 s between SIGTERM and SIGKILL.
+const HELPERS: Duration = Duration::from_secs(30);
+/// In the environment of every command of the exec tool, and of nothing else.
+const COMMAND: &str = "OPENCLAW_SHELL=exec";
 const TICK: Duration = Duration::from_millis(50);
 
 /// What the gateway is to know of the world.
@@ -36,12 +43,16 @@ pub(crate) struct Settings {
     pub(crate) dm_scope: Option<&'static str>,
 }
 
+/// Variables of the environment that a gateway gets on top of its own.
+pub(crate) type Environment = Vec<(&'static str, OsString)>;
+
 /// A gateway, up or down.
 pub(crate) struct Gateway {
     install: Install,
     dir: PathBuf,
     pub(crate) port: u16,
     pub(crate) token: String,
+    more: Environment,
     child: Option<Child>,
     pub(crate) witness: Witness,
     /// How long each boot took, from the start of the process to `hello-ok`.
@@ -51,7 +62,12 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// Prepares a gateway in the new directory `dir`; boots nothing.
-    pub(crate) fn new(install: &Install, dir: &Path, settings: Settings) -> Outcome<Gateway> {
+    pub(crate) fn new(
+        install: &Install,
+        dir: &Path,
+        settings: Settings,
+        more: Environment,
+    ) -> Outcome<Gateway> {
         for sub in ["home", "state", "tmp"] {
             std::fs::create_dir_all(dir.join(sub))?;
         }
@@ -60,6 +76,7 @@ impl Gateway {
             dir: dir.to_owned(),
             port: free_port()?,
             token: "rig-token-of-no-worth".to_owned(),
+            more,
             child: None,
             witness: Witness::new(install, dir)?,
             boots: Vec::new(),
@@ -115,19 +132,29 @@ impl Gateway {
             command.env(format!("OPENCLAW_{switch}"), "1");
         }
         command.env("OPENCLAW_EXEC_SHELL_SNAPSHOT", "0");
+        command.envs(self.more.iter().cloned());
         command
     }
 
     /// Runs the gateway's own command line program against it; gives its output and how long it took.
     pub(crate) fn cli(&self, args: &[&str]) -> Outcome<(String, Duration)> {
+        let (out, err) = (self.dir.join("cli.out"), self.dir.join("cli.err"));
         let start = Instant::now();
-        let ran = self.command().args(args).output()?;
+        let mut command = self.command();
+        command.args(args).stdout(File::create(&out)?).stderr(File::create(&err)?).process_group(0);
+        let mut child = command.spawn()?;
+        let ended = wait_for("the command line program", CLI, TICK, || Ok(child.try_wait()?));
         let took = start.elapsed();
-        if !ran.status.success() {
-            let why = String::from_utf8_lossy(&ran.stderr);
-            return Err(format!("openclaw {}: {}: {why}", args.join(" "), ran.status).into());
+        if ended.is_err() {
+            child.kill()?;
+            child.wait()?;
         }
-        Ok((String::from_utf8_lossy(&ran.stdout).into_owned(), took))
+        let status =
+            ended.map_err(|why| format!("openclaw {}: {why}: {}", args.join(" "), tail(&err, 20)))?;
+        if !status.success() {
+            return Err(format!("openclaw {}: {status}: {}", args.join(" "), tail(&err, 20)).into());
+        }
+        Ok((std::fs::read_to_string(&out)?, took))
     }
 
     /// Which versions of the protocol the harness offers it.
@@ -186,6 +213,26 @@ impl Gateway {
         self.end()
     }
 
+    /// SIGKILL to its own process and to nothing else, as the kernel does it when memory is short. What becomes of its
+    /// helpers and of the commands that its agents started is then its own doing. Gives how long its helpers took
+    /// to be gone; commands may be left.
+    pub(crate) fn kill_alone(&mut self) -> Outcome<Duration> {
+        let mut child = self.child.take().ok_or("there is no gateway to kill")?;
+        self.kills += 1;
+        let start = Instant::now();
+        child.kill()?;
+        child.wait()?;
+        wait_until("the gateway's helpers to end by themselves", HELPERS, TICK, || {
+            Ok(carriers(&mark_of(&self.dir))?.iter().all(|carrier| carrier.has(COMMAND)))
+        })?;
+        Ok(start.elapsed())
+    }
+
+    /// SIGKILL to whatever a dead gateway has left, as a service manager ends a service's control group.
+    pub(crate) fn end_group(&self) -> Outcome<()> {
+        sweep(&self.dir)
+    }
+
     fn end(&mut self) -> Outcome<()> {
         if let Some(mut child) = self.child.take() {
             // The group may be gone already; what counts is that the child is reaped and no helper is left.
@@ -235,5 +282,10 @@ impl Drop for Gateway {
 
 /// Kills the processes that carry the state directory of the run in `dir` in their environment.
 pub(crate) fn sweep(dir: &Path) -> Outcome<()> {
-    end_carriers(&format!("OPENCLAW_STATE_DIR={}", dir.join("state").display()))
+    end_carriers(&mark_of(dir))
+}
+
+/// What every process of the gateway in `dir` has in its environment.
+fn mark_of(dir: &Path) -> String {
+    format!("OPENCLAW_STATE_DIR={}", dir.join("state").display())
 }

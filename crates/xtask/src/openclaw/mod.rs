@@ -10,6 +10,7 @@ mod gateway;
 pub(crate) mod http;
 pub(crate) mod install;
 mod model;
+mod plugin;
 pub(crate) mod programs;
 mod rpc;
 mod scenarios;

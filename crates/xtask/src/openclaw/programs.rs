@@ -62,6 +62,11 @@ impl Programs {
         Programs { spool: dir.join("spool"), put: dir.join("spool-put") }.tried()
     }
 
+    /// The directory they are in, for the PATH of somebody who uses them.
+    pub(crate) fn dir(&self) -> Option<&Path> {
+        self.spool.parent()
+    }
+
     /// These, if they run at all.
     fn tried(self) -> Outcome<Programs> {
         let help = Command::new(&self.spool).args(["drain", "--help"]).stdin(Stdio::null()).output();
@@ -98,14 +103,23 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
+    fn home(room: &Path, name: &str) -> PathBuf {
+        room.join(format!("agent-{name}"))
+    }
+
+    /// Where the spool named `name` is, or will be.
+    pub(crate) fn dir_of(room: &Path, name: &str) -> PathBuf {
+        Spool::home(room, name).join("spool")
+    }
+
     /// A new spool named `name` beside the gateway's files, with the right token.
     pub(crate) fn new(programs: &Programs, room: &Path, name: &str, gateway: &Gateway) -> Outcome<Spool> {
-        let home = room.join(format!("agent-{name}"));
+        let home = Spool::home(room, name);
         std::fs::create_dir_all(&home)?;
         let token_file = home.join("token");
         let spool = Spool {
             programs: programs.clone(),
-            dir: home.join("spool"),
+            dir: Spool::dir_of(room, name),
             log: home.join("agent.log"),
             home,
             url: gateway.url(),
@@ -209,6 +223,27 @@ impl Spool {
         std::fs::hard_link(&staged, self.dir.join("new").join(format!("{name}.json")))?;
         std::fs::remove_file(&staged)?;
         Ok(())
+    }
+
+    /// The id and the intent of the run of this label, if there is one: `runs/ID.json`.
+    pub(crate) fn run_of(&self, label: &str) -> Outcome<Option<(String, Value)>> {
+        let Ok(entries) = std::fs::read_dir(self.dir.join("runs")) else { return Ok(None) };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(id) = name.strip_suffix(".json") else { continue };
+            // It may have been closed since.
+            let Ok(bytes) = std::fs::read(entry.path()) else { continue };
+            let intent: Value = serde_json::from_slice(&bytes)?;
+            if intent["label"] == label {
+                return Ok(Some((id.to_owned(), intent)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is beside the intent of a run: `runs/ID.KIND`.
+    pub(crate) fn run_file(&self, id: &str, kind: &str) -> PathBuf {
+        self.dir.join("runs").join(format!("{id}.{kind}"))
     }
 
     /// The name of a file beside the spool.

@@ -47,28 +47,43 @@ pub(crate) fn free_port() -> Outcome<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
+/// A process, and the environment that it was started with.
+pub(crate) struct Carrier {
+    pid: Pid,
+    environ: Vec<u8>,
+}
+
+impl Carrier {
+    /// Whether it was started with this `NAME=value`.
+    pub(crate) fn has(&self, variable: &str) -> bool {
+        self.environ.split(|byte| *byte == 0).any(|part| part == variable.as_bytes())
+    }
+}
+
+/// Every process with this `NAME=value` in its environment.
+pub(crate) fn carriers(variable: &str) -> Outcome<Vec<Carrier>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()).and_then(Pid::from_raw)
+        else {
+            continue;
+        };
+        // A process of somebody else, or one that has just ended, cannot be read: not ours either way.
+        let carrier =
+            Carrier { pid, environ: std::fs::read(entry.path().join("environ")).unwrap_or_default() };
+        if carrier.has(variable) {
+            found.push(carrier);
+        }
+    }
+    Ok(found)
+}
+
 /// Kills every process with this `NAME=value` in its environment, and waits until none is left.
 pub(crate) fn end_carriers(variable: &str) -> Outcome<()> {
-    let wanted = format!("{variable}\0");
-    let carriers = || -> Outcome<Vec<Pid>> {
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir("/proc")?.flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()).and_then(Pid::from_raw)
-            else {
-                continue;
-            };
-            // A process of somebody else, or one that has just ended, cannot be read: not ours either way.
-            let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-            if environ.windows(wanted.len()).any(|part| part == wanted.as_bytes()) {
-                found.push(pid);
-            }
-        }
-        Ok(found)
-    };
     wait_until("the processes of a run to end", Duration::from_secs(10), Duration::from_millis(50), || {
-        let left = carriers()?;
-        for pid in &left {
-            kill_process(*pid, Signal::KILL).ok();
+        let left = carriers(variable)?;
+        for carrier in &left {
+            kill_process(carrier.pid, Signal::KILL).ok();
         }
         Ok(left.is_empty())
     })

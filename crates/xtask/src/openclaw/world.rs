@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::checks::Figures;
-use super::gateway::{Gateway, Settings};
+use super::gateway::{Environment, Gateway, Settings};
 use super::install::{Install, OLD};
 use super::model::Model;
 use super::support::{Outcome, wait_until};
@@ -32,12 +32,13 @@ impl World {
         dir: &Path,
         version: &str,
         dm_scope: Option<&'static str>,
+        more: Environment,
     ) -> Outcome<World> {
         let (model, telegram) = (Model::start()?, Telegram::start()?);
         // The old version cannot be pointed at another Telegram than the real one: there it has no channel.
         let telegram_port = (version != OLD).then_some(telegram.port);
         let settings = Settings { model_port: model.port, telegram_port, dm_scope };
-        let gateway = Gateway::new(install, dir, settings)?;
+        let gateway = Gateway::new(install, dir, settings, more)?;
         let mut world = World { dir: dir.to_owned(), model, telegram, gateway };
         world.boot()?;
         Ok(world)

@@ -1,4 +1,5 @@
-//! The scenarios, in the order in which they are played. `f` and `h` come last: each needs a world of its own.
+//! The scenarios, in the order in which they are played. Those from `h` on come last: each needs a world of
+//! its own.
 
 mod a_gateway_down;
 mod b_kills;
@@ -8,6 +9,8 @@ mod e_token;
 mod f_protocol3;
 mod g_reset_and_failure;
 mod h_shared_main;
+mod i_survivor;
+mod j_lost;
 mod rig;
 mod times;
 
@@ -39,7 +42,7 @@ impl Scenario {
     }
 }
 
-pub(crate) static ALL: [Scenario; 10] = [
+pub(crate) static ALL: [Scenario; 12] = [
     Scenario {
         needs_programs: false,
         ..Scenario::new("rig", "the harness checks itself, without the project's programs", rig::play)
@@ -52,5 +55,7 @@ pub(crate) static ALL: [Scenario; 10] = [
     Scenario::new("g", "a reset after the commit; a model that fails after it", g_reset_and_failure::play),
     Scenario::new("times", "how long a producer waits", times::play),
     Scenario::new("h", "two people share the main session", h_shared_main::play),
+    Scenario::new("i", "a person's job outlives the gateway that started it", i_survivor::play),
+    Scenario::new("j", "a person's job dies with the gateway that started it", j_lost::play),
     Scenario::new("f", "a gateway of protocol 3", f_protocol3::play),
 ];
