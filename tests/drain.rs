@@ -135,6 +135,10 @@ fn what_cannot_be_configured_is_said_before_the_spool_is_touched() {
         Cli::new(&spool, &["drain"]).env("SPOOL_DIR", &fresh).env("OPENCLAW_CONFIG_PATH", &config).run();
     let ran = ran.exits(78).says("broken.json").says("not JSON5");
     assert!(!ran.stderr.contains("hunter2"), "{ran:?}");
+    for (address, why) in [("foo", "ws:// or wss://"), ("ws://example.com:1", "in the clear")] {
+        let drain = Cli::new(&spool, &["drain", "--gateway", address]).env("SPOOL_DIR", &fresh);
+        drain.run().exits(78).says(why);
+    }
     assert!(!fresh.exists());
 }
 
@@ -248,7 +252,7 @@ fn a_single_pass_says_by_its_number_how_it_went() {
     once(&spool, &gateway).run().exits(78).says("refused");
     write_token(&spool, TOKEN);
     gateway.kill();
-    once(&spool, &gateway).run().exits(75).says("1 records stay");
+    once(&spool, &gateway).run().exits(75).says("1 record stays");
     assert_eq!(state(&spool.spool, &id), "pending");
     gateway.restart().unwrap();
     once(&spool, &gateway).run().exits(0);

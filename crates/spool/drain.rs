@@ -25,6 +25,7 @@ use crate::discover;
 pub fn run(args: &Args) -> Result<u8, Failure> {
     log_to_stderr(level(args)?);
     let config = discover::gateway(args, &locate::process_env)?;
+    config.check().map_err(|trouble| Failure::new(exit::CONFIG, trouble.reason))?;
     let spool = Spool::create(&crate::spool_dir(args)?)?;
     let options = Options { once: args.once, ..Options::default() };
     tracing::info!(spool = %spool.root().display(), gateway = %config.url, "draining");
@@ -41,18 +42,15 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 /// What a run with `--once` came to.
 fn once(summary: &Summary) -> Result<u8, Failure> {
     let why = summary.gateway.as_deref().unwrap_or("no reason was given");
-    let left = summary.left;
+    let left = match summary.left {
+        1 => "1 record stays".to_owned(),
+        n => format!("{n} records stay"),
+    };
     if summary.refused {
-        return Err(Failure::new(
-            exit::CONFIG,
-            format!("the gateway refused the agent, {left} records stay: {why}"),
-        ));
+        return Err(Failure::new(exit::CONFIG, format!("the gateway refused the agent, {left}: {why}")));
     }
-    if left > 0 && summary.gateway.is_some() {
-        return Err(Failure::new(
-            exit::TEMPORARY,
-            format!("the gateway is away, {left} records stay: {why}"),
-        ));
+    if summary.left > 0 && summary.gateway.is_some() {
+        return Err(Failure::new(exit::TEMPORARY, format!("the gateway is away, {left}: {why}")));
     }
     Ok(exit::OK)
 }

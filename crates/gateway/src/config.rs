@@ -77,6 +77,16 @@ impl Default for Deadlines {
     }
 }
 
+impl Config {
+    /// Whether the address may be used at all, without using it.
+    ///
+    /// # Errors
+    /// The rule that it breaks, as [`Kind::Refused`].
+    pub fn check(&self) -> Result<(), Trouble> {
+        Target::parse(self).map(drop)
+    }
+}
+
 /// Where the address points, after the rules for it were checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {

@@ -239,7 +239,7 @@ impl Place<'_> {
                 absolute.line(tool.name)
             ),
             "openclaw" => "From a copy of this project:\n\n  npm pack ./integrations/openclaw\n  \
-                 openclaw plugins install npm-pack:./openclaw-spool-0.1.0.tgz"
+                 openclaw plugins install npm-pack:./openclaw-spool-0.1.0.tgz --force --accept-capabilities"
                 .to_owned(),
             "cron" => "In the crontab:\n\n  0 3 * * *  spool-run --session SESSION --label backup -- backup"
                 .to_owned(),
