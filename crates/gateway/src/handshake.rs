@@ -30,6 +30,8 @@ pub(crate) const ADMIN_SCOPE: &str = "operator.admin";
 pub(crate) struct Hello {
     pub version: String,
     pub boot_id: Option<String>,
+    /// When the gateway's process started, in milliseconds since 1970 on this machine's clock.
+    pub booted_at: Option<u64>,
     pub protocol: u32,
     pub methods: HashSet<String>,
     pub limits: Limits,
@@ -141,11 +143,18 @@ struct RawHello {
     #[serde(default, deserialize_with = "lenient")]
     server: Value,
     #[serde(default, deserialize_with = "lenient")]
+    snapshot: Value,
+    #[serde(default, deserialize_with = "lenient")]
     features: Value,
     #[serde(default, deserialize_with = "lenient")]
     auth: Value,
     #[serde(default, deserialize_with = "lenient")]
     policy: Value,
+}
+
+fn now_ms() -> Option<u64> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
+    since.as_millis().try_into().ok()
 }
 
 impl RawHello {
@@ -161,6 +170,7 @@ impl RawHello {
         Hello {
             version: text(&self.server["version"]).unwrap_or_default(),
             boot_id: text(&self.server["bootId"]),
+            booted_at: self.snapshot["uptimeMs"].as_u64().and_then(|up| now_ms()?.checked_sub(up)),
             protocol: self.protocol,
             methods: list(&self.features["methods"]).into_iter().collect(),
             limits: Limits {

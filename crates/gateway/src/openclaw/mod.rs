@@ -66,6 +66,7 @@ impl Connector for OpenClawConnector {
         tracing::debug!(version = %server.version, protocol = server.protocol, modern, "said hello");
         let link = Link {
             server,
+            booted_at: up.hello.booted_at,
             modern,
             searches: up.hello.methods.contains("sessions.search"),
             backend: up.backend,
@@ -101,6 +102,8 @@ pub struct OpenClaw {
 /// What does not change while the connection lasts.
 struct Link {
     server: Server,
+    /// When the gateway's process started, in milliseconds since 1970.
+    booted_at: Option<u64>,
     /// Describes sessions, tells of committed rows, remembers runs.
     modern: bool,
     /// Searches transcripts, also those before a reset.

@@ -36,6 +36,8 @@ pub(super) struct Row {
     last: bool,
     /// It stands for a model call that failed.
     failed: bool,
+    /// When, in milliseconds since 1970, where the gateway says so.
+    at: Option<u64>,
     content: Value,
 }
 
@@ -53,6 +55,7 @@ impl Row {
             run: text("/__openclaw/runId"),
             failed: stop == "error",
             last: !matches!(stop.as_str(), "toolUse" | "tool_use" | "error" | "aborted"),
+            at: row.get("timestamp").and_then(Value::as_u64),
             content: row.get("content").cloned().unwrap_or_default(),
         }
     }
@@ -116,6 +119,17 @@ impl History {
 
     /// What the transcript says became of a turn, if it says anything: by the rows of its run, or, from gateways
     /// that do not name runs, by those between its text and the next.
+    /// Whether a restart of the gateway at this time cut the turn off before its answer. The gateway resumes such a
+    /// turn, and may even send what comes of it, but the resumed model is not shown the text that began the turn
+    /// (measured with 2026.9.6): whatever it answers, nobody was told.
+    fn was_cut_off(&self, key: &str, booted_at: u64) -> bool {
+        let asked = self.row(&format!("{key}:user")).and_then(|row| row.at);
+        let is_answered = |row: &Row| {
+            row.role == "assistant" && row.run == key && row.last && row.at.is_some_and(|at| at < booted_at)
+        };
+        asked.is_some_and(|at| at < booted_at) && !self.rows.iter().any(is_answered)
+    }
+
     pub(super) fn outcome(&self, key: &str) -> Option<Reply> {
         let answer = |row: &&Row| row.role == "assistant" && row.key.is_empty();
         let judge = |row: &Row| match (row.failed, row.last) {
@@ -260,6 +274,9 @@ async fn reply(
     key: &str,
     history: &History,
 ) -> Result<Reply, Trouble> {
+    if gateway.link.booted_at.is_some_and(|at| history.was_cut_off(key, at)) {
+        return Ok(Reply::Failed("the gateway was restarted before the answer".to_owned()));
+    }
     let run = Run::of(gateway, key).await?;
     if let Some(terminal) = &run.delivery {
         let reply = send::delivery_status(terminal, true);

@@ -93,3 +93,17 @@ fn the_newest_keys_are_asked_for_and_not_too_many() {
     let keys = keys(&delivery);
     assert_eq!((keys[0], keys[1], keys.len()), ("K~99", "K~98", KEYS));
 }
+
+#[test]
+fn an_answer_after_a_restart_is_not_one_to_what_was_asked_before() {
+    let row = |role: &str, key: &str, run: &str, at: u64| json!({"role": role, "idempotencyKey": key, "timestamp": at, "__openclaw": {"runId": run}});
+    let resumed = history(json!({"messages": [row("user", "A:user", "", 10), row("assistant", "", "A", 30),
+        row("user", "B:user", "", 40), row("assistant", "", "B", 50)]}));
+    assert!(resumed.was_cut_off("A", 20), "asked before, answered after the restart");
+    assert!(!resumed.was_cut_off("A", 35), "answered before it");
+    assert!(!resumed.was_cut_off("B", 20), "asked after it");
+    let silent = history(json!({"messages": [row("user", "A:user", "", 10)]}));
+    assert!(silent.was_cut_off("A", 20), "never answered");
+    let timeless = history(json!({"messages": [{"role": "user", "idempotencyKey": "A:user"}]}));
+    assert!(!timeless.was_cut_off("A", 20), "nothing is known");
+}
