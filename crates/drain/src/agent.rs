@@ -142,7 +142,8 @@ where
         let now = Instant::now();
         agent.polling = matches!(doorbell.state(), WatchState::Polling { .. });
         if agent.is_timed_sweep_due(now) {
-            agent.dirty |= doorbell.rearm() || agent.is_timed_sweep_due(now);
+            doorbell.rearm();
+            agent.dirty = true;
         }
         agent.watch_runs(now, std::mem::take(&mut rung));
         agent.sweep(now);

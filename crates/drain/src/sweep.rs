@@ -13,6 +13,7 @@ use spool_gateway::receiver::Connector;
 use spooldir::intake::{Intake, Taken, is_candidate};
 use spooldir::journal::{KEEP_DAYS, Line};
 use spooldir::moves::Why;
+use spooldir::name::SUFFIX;
 use spooldir::record::MAX_BYTES;
 use spooldir::time::now_ms;
 use spooldir::{Dir, Entry, Error, Event, Id, Key, Record, State};
@@ -42,6 +43,11 @@ pub(crate) enum Reading {
     Trouble(String),
     /// It is no record any more; why.
     Bad(String),
+}
+
+/// What a name in `new/` is without its suffix: the id, once intake has given it.
+fn stem(name: &OsStr) -> Option<&str> {
+    name.to_str()?.strip_suffix(SUFFIX)
 }
 
 impl<'a, C> Agent<'a, C>
@@ -166,8 +172,7 @@ where
         let mut names = lowest.into_sorted_vec();
         // Ids of ours sort by time; what was named by hand is taken in by the age of its content, before them.
         let age = |name: &OsString| {
-            let stem = name.to_str().and_then(|n| n.strip_suffix(".json"));
-            if stem.is_some_and(Id::is_unique) {
+            if stem(name).is_some_and(Id::is_unique) {
                 return i128::MAX;
             }
             let meta = self.spool.fs().stat(&dir.join(name)).ok().flatten();
@@ -178,8 +183,7 @@ where
     }
 
     fn is_waiting(&self, name: &OsStr) -> bool {
-        let stem = name.to_str().and_then(|n| n.strip_suffix(".json"));
-        stem.is_some_and(|stem| matches!(self.index.get(stem), Some(Place::Waiting(_))))
+        stem(name).is_some_and(|stem| matches!(self.index.get(stem), Some(Place::Waiting(_))))
     }
 
     fn is_left_alone(&self, name: &OsStr, now: Instant) -> bool {
