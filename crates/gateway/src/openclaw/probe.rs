@@ -117,19 +117,16 @@ impl History {
         })
     }
 
-    /// What the transcript says became of a turn, if it says anything: by the rows of its run, or, from gateways
-    /// that do not name runs, by those between its text and the next.
-    /// Whether a restart of the gateway at this time cut the turn off before its answer. The gateway resumes such a
-    /// turn, and may even send what comes of it, but the resumed model is not shown the text that began the turn
-    /// (measured with 2026.9.6): whatever it answers, nobody was told.
-    fn was_cut_off(&self, key: &str, booted_at: u64) -> bool {
-        let asked = self.row(&format!("{key}:user")).and_then(|row| row.at);
-        let is_answered = |row: &Row| {
-            row.role == "assistant" && row.run == key && row.last && row.at.is_some_and(|at| at < booted_at)
-        };
-        asked.is_some_and(|at| at < booted_at) && !self.rows.iter().any(is_answered)
+    /// Whether a turn was asked before the gateway was started at this time. Then nobody can be shown to have been
+    /// told (measured with 2026.9.6): an answer that was on its way is not sent again ("refusing blind replay"), and
+    /// a turn that the restart cut off is resumed by a model that is not shown the text that began it, so that
+    /// whatever it answers says nothing of the report.
+    fn is_of_a_former_life(&self, key: &str, booted_at: u64) -> bool {
+        self.row(&format!("{key}:user")).and_then(|row| row.at).is_some_and(|at| at < booted_at)
     }
 
+    /// What the transcript says became of a turn, if it says anything: by the rows of its run, or, from gateways
+    /// that do not name runs, by those between its text and the next.
     pub(super) fn outcome(&self, key: &str) -> Option<Reply> {
         let answer = |row: &&Row| row.role == "assistant" && row.key.is_empty();
         let judge = |row: &Row| match (row.failed, row.last) {
@@ -274,8 +271,9 @@ async fn reply(
     key: &str,
     history: &History,
 ) -> Result<Reply, Trouble> {
-    if gateway.link.booted_at.is_some_and(|at| history.was_cut_off(key, at)) {
-        return Ok(Reply::Failed("the gateway was restarted before the answer".to_owned()));
+    if gateway.link.booted_at.is_some_and(|at| history.is_of_a_former_life(key, at)) {
+        let reason = "the gateway was restarted before it said that the answer was sent";
+        return Ok(Reply::Failed(reason.to_owned()));
     }
     let run = Run::of(gateway, key).await?;
     if let Some(terminal) = &run.delivery {

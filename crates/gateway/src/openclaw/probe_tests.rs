@@ -95,15 +95,17 @@ fn the_newest_keys_are_asked_for_and_not_too_many() {
 }
 
 #[test]
-fn an_answer_after_a_restart_is_not_one_to_what_was_asked_before() {
+fn a_turn_asked_before_a_restart_proves_to_nobody_that_they_were_told() {
     let row = |role: &str, key: &str, run: &str, at: u64| json!({"role": role, "idempotencyKey": key, "timestamp": at, "__openclaw": {"runId": run}});
-    let resumed = history(json!({"messages": [row("user", "A:user", "", 10), row("assistant", "", "A", 30),
-        row("user", "B:user", "", 40), row("assistant", "", "B", 50)]}));
-    assert!(resumed.was_cut_off("A", 20), "asked before, answered after the restart");
-    assert!(!resumed.was_cut_off("A", 35), "answered before it");
-    assert!(!resumed.was_cut_off("B", 20), "asked after it");
-    let silent = history(json!({"messages": [row("user", "A:user", "", 10)]}));
-    assert!(silent.was_cut_off("A", 20), "never answered");
-    let timeless = history(json!({"messages": [{"role": "user", "idempotencyKey": "A:user"}]}));
-    assert!(!timeless.was_cut_off("A", 20), "nothing is known");
+    let history = history(json!({"messages": [row("user", "A:user", "", 10), row("assistant", "", "A", 30),
+        row("user", "B:user", "", 40), {"role": "user", "idempotencyKey": "C:user"}]}));
+    assert!(
+        history.is_of_a_former_life("A", 20),
+        "answered by a resumed turn, which was not shown the report"
+    );
+    assert!(history.is_of_a_former_life("A", 35), "answered before it, but perhaps not sent");
+    assert!(!history.is_of_a_former_life("A", 10));
+    assert!(!history.is_of_a_former_life("B", 35), "asked after it");
+    assert!(!history.is_of_a_former_life("C", 20), "nothing is known");
+    assert!(!history.is_of_a_former_life("D", 20), "not there at all");
 }

@@ -21,7 +21,14 @@ struct State {
     next_message: i64,
     chats: BTreeMap<i64, Vec<(i64, String)>>,
     last_poll: Option<Instant>,
+    /// A message with this text in it is taken by nobody: its request is held, unanswered.
+    stuck: Option<String>,
+    /// How many requests were held.
+    held: usize,
 }
+
+/// The longest that a stuck message is held.
+const HOLD: Duration = Duration::from_secs(60);
 
 /// The handle to a running service.
 #[derive(Clone)]
@@ -81,6 +88,18 @@ impl Telegram {
         told.map(|(chat, _)| *chat).collect()
     }
 
+    /// From now on, messages with `needle` in them are not taken and their senders get no answer; with `None`, the
+    /// service is itself again, and who waits is refused.
+    pub(crate) fn stick(&self, needle: Option<&str>) {
+        self.state().stuck = needle.map(str::to_owned);
+        self.shared.1.notify_all();
+    }
+
+    /// How many messages were ever held up.
+    pub(crate) fn held(&self) -> usize {
+        self.state().held
+    }
+
     /// When the gateway last asked for updates: its channel is up.
     pub(crate) fn polled_since(&self, since: Instant) -> bool {
         self.state().last_poll.is_some_and(|at| at > since)
@@ -95,6 +114,9 @@ fn answer(shared: &(Mutex<State>, Condvar), request: &Request) -> Answer {
     let path = request.path.split('?').next().unwrap_or_default();
     let method = path.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
     let asked = request.json();
+    if matches!(method.as_str(), "sendmessage" | "editmessagetext") && is_held(shared, &asked) {
+        return Answer::Json(502, json!({"ok": false, "error_code": 502, "description": "Bad Gateway"}));
+    }
     let result = match method.as_str() {
         "getme" => json!({"id": 4242, "is_bot": true, "first_name": "Rig", "username": "rig_bot",
             "can_join_groups": true, "can_read_all_group_messages": false, "supports_inline_queries": false}),
@@ -112,6 +134,22 @@ fn answer(shared: &(Mutex<State>, Condvar), request: &Request) -> Answer {
         _ => json!(true),
     };
     Answer::Json(200, json!({"ok": true, "result": result}))
+}
+
+/// Holds a message that is stuck for as long as it is; whether it was.
+fn is_held(shared: &(Mutex<State>, Condvar), asked: &Value) -> bool {
+    let text = asked["text"].as_str().unwrap_or_default();
+    let is_stuck = |state: &State| state.stuck.as_ref().is_some_and(|needle| text.contains(needle.as_str()));
+    let start = Instant::now();
+    let mut state = lock(&shared.0);
+    if !is_stuck(&state) {
+        return false;
+    }
+    state.held += 1;
+    while is_stuck(&state) && start.elapsed() < HOLD {
+        state = shared.1.wait_timeout(state, HOLD).unwrap_or_else(PoisonError::into_inner).0;
+    }
+    true
 }
 
 /// An id that a client may write as a number or as text.

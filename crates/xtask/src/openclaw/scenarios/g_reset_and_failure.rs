@@ -1,4 +1,4 @@
-//! Committed, and then trouble: a reset of the session, a killed gateway, a model that fails. Still once.
+//! Committed, and then trouble: a reset, a killed gateway, a model that fails, an answer that is cut off.
 //!
 //! A reset hides the delivery from the session's history, and a restart makes the gateway forget the run: what is
 //! left to find it by is the key in its text. A model that fails after the commit leaves a person untold; the
@@ -17,6 +17,7 @@ use super::DELIVERY;
 const SESSION: &str = "agent:main:reset";
 const MINE: i64 = 77021;
 const OTHER: i64 = 77002;
+const CUT: i64 = 77022;
 /// Longer than the agent waits for a late reply before it tells the person itself.
 const TOLD: Duration = Duration::from_secs(180);
 
@@ -47,16 +48,43 @@ pub(super) fn play(stage: &mut Stage, checks: &mut Checks) -> Outcome<()> {
         let told =
             rows.iter().filter(|r| r.session == session && r.role == "assistant" && r.text.contains(mark));
         checks.same(told.count(), 1, "by a message, which the transcript has too");
+        let cut = "rig-g-4";
+        let busy = world.greet(CUT)?;
+        cut_off(world, &mut spool, &busy, cut)?;
+        checks.same(world.telegram.chats_with(cut), vec![CUT], "an answer that was cut off is told again");
+
         let records = [
             Expected::new("rig-g-1", SESSION),
             Expected::new("rig-g-2", SESSION),
             Expected::new(mark, &session),
+            Expected::new(cut, &busy),
         ];
         let deliveries = follow(&records, &world.gateway.witness, checks, &mut stage.figures)?;
-        println!("g: 3 records, {deliveries} deliveries, 2 resets, 1 failed turn");
+        let told = world.telegram.count(CUT, cut);
+        println!(
+            "g: 4 records, {deliveries} deliveries, 2 resets, 1 failed turn, 1 answer cut off on its way to the chat \
+             (told {told} times)"
+        );
         stage.figures.agent_kills += spool.kills;
         spool.stop()
     })
+}
+
+/// The turn is answered, the transcript has the answer, and the gateway is killed while it sends it to the chat.
+fn cut_off(world: &mut World, spool: &mut Spool, session: &str, mark: &str) -> Outcome<()> {
+    world.telegram.stick(Some(mark));
+    spool.put_marked(session, mark, &[])?;
+    let held = world.telegram.held();
+    wait_until("the answer to be on its way", DELIVERY, TICK, || Ok(world.telegram.held() > held))?;
+    let answered = || {
+        let rows = world.gateway.witness.rows()?;
+        Ok(rows.iter().any(|r| r.session == session && r.role == "assistant" && r.text.contains(mark)))
+    };
+    wait_until("the transcript to have the answer", DELIVERY, TICK, answered)?;
+    world.gateway.kill()?;
+    world.telegram.stick(None);
+    world.boot()?;
+    spool.wait_state(mark, "done", TOLD)
 }
 
 /// A record is committed; the agent is killed before it knows, the session is reset, the agent recovers.
