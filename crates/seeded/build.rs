@@ -1,0 +1,9 @@
+//! Sets the cfg `seeded_bugs` when, and only when, the build was started with `SPOOL_SEEDED_BUGS=1`.
+
+fn main() {
+    println!("cargo::rustc-check-cfg=cfg(seeded_bugs)");
+    println!("cargo::rerun-if-env-changed=SPOOL_SEEDED_BUGS");
+    if std::env::var_os("SPOOL_SEEDED_BUGS").is_some_and(|value| value == "1") {
+        println!("cargo::rustc-cfg=seeded_bugs");
+    }
+}
