@@ -8,6 +8,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use spool_seeded::{Bug, is};
+
 use crate::entry::State;
 use crate::error::{Context, Error};
 use crate::fs::{Staged, Unfit};
@@ -45,6 +47,7 @@ impl Spool {
             return Ok(before);
         }
         match self.link_new(bytes, &path) {
+            Ok(()) if is(Bug::NoDirsync) => {}
             Ok(()) => self.sync_new(id)?,
             // The name was asked for and something else than a clear no came back (a network file system may do what
             // it was told and then report an error).
@@ -66,11 +69,21 @@ impl Spool {
     /// Writes the bytes and gives them their name. A flush that fails is not tried again on the same file, whose
     /// pages the kernel may have dropped, but once on a new one.
     fn link_new(&self, bytes: &[u8], path: &std::path::Path) -> Result<(), Error> {
+        if is(Bug::DirectWrite) && matches!(self.fs().stat(path), Ok(None)) {
+            return self.fs().append(path, bytes).at("write", path);
+        }
         let tmp = self.dir(Dir::Tmp);
         let stage = || -> Result<Box<dyn Staged>, Error> {
             let mut staged = self.fs().stage(&tmp).at("create", &tmp)?;
             staged.write_all(bytes).at("write", &tmp)?;
-            staged.sync_data().at("flush", &tmp)?;
+            if is(Bug::NoFsync) {
+                return Ok(staged);
+            }
+            let mut flushed = staged.sync_data();
+            if is(Bug::FsyncRetry) {
+                flushed = flushed.or_else(|_| staged.sync_data());
+            }
+            flushed.at("flush", &tmp)?;
             Ok(staged)
         };
         let staged = match stage() {
@@ -110,12 +123,13 @@ impl Spool {
             };
             match self.fs().read(&self.path(&entry), MAX_BYTES) {
                 Ok(content) if content.bytes == bytes => {
-                    if self.path(&entry) == path {
+                    if self.path(&entry) == path && !is(Bug::ExistsIsOk) {
                         self.sync_new(id)?;
                     }
                     return Ok(Some(Published::Before(entry.state)));
                 }
                 Err(e) if e.is_gone() => {}
+                Ok(_) if is(Bug::Clobber) => self.fs().remove(&self.path(&entry)).at("remove", path)?,
                 Ok(_) | Err(Unfit::TooLarge(_)) => {
                     return Err(Error::Conflict { id: id.to_string(), state: entry.state.word() });
                 }
