@@ -18,6 +18,7 @@
 use std::fmt::Write as _;
 
 use spooldir::record::{Status, Task};
+use spool_seeded::Bug;
 use spooldir::{Id, Key, Record};
 
 use self::fit::{Block, MARK_MAX, cut_end, cut_start, duration, fair, mark};
@@ -112,6 +113,11 @@ fn header(key: &Key, entries: &[(&Id, &Record)]) -> String {
     let noun = if count(Info) == entries.len() { "message" } else { "completion" };
     let plural = if entries.len() == 1 { "" } else { "s" };
     let mut out = format!("[spool {key} · {} {noun}{plural}", entries.len());
+    if spool_seeded::is(Bug::SlashFirst) {
+        // The first words are the producer's.
+        let text = entries.first().and_then(|(_, r)| r.text.as_deref()).unwrap_or_default();
+        out.insert_str(0, &sanitize::line(text));
+    }
     let mut separator = ": ";
     for status in [Failed, Timeout, Lost, Cancelled, Ok, Info] {
         if count(status) > 0 && noun == "completion" {
@@ -125,6 +131,9 @@ fn header(key: &Key, entries: &[(&Id, &Record)]) -> String {
 /// A line that the body does not contain. The end of a key is random and younger than the record, so nobody could
 /// have guessed it; the number is for those who did.
 fn marker(key: &Key, body: &str) -> String {
+    if spool_seeded::is(Bug::FixedFence) {
+        return "task-data".to_owned();
+    }
     let key = key.to_string();
     let random = key.get(27..35).unwrap_or("00000000");
     // A body holds far fewer different markers than there are numbers: the search ends.
