@@ -97,6 +97,19 @@ fn hold(delivery: &Delivery, why: &str) -> Verdict {
     Verdict::Hold { reason: format!("the session {} {why}", delivery.session_key) }
 }
 
+/// The gateway kept the delivery but will never run it. What it said of the send still counts: a session that it has
+/// given up needs a person, and one that is in trouble needs time, under whatever key.
+fn burnt(after: Option<&Trouble>) -> Verdict {
+    let kept = "the gateway kept it but will never run it";
+    match after {
+        Some(trouble) if matches!(trouble.kind, Kind::Hold | Kind::Never) => of_trouble(trouble.clone()),
+        Some(Trouble { reason, retry_after, .. }) => {
+            Verdict::Rekey { after: *retry_after, reason: format!("{kept}: {reason}") }
+        }
+        None => Verdict::Rekey { after: None, reason: kept.to_owned() },
+    }
+}
+
 /// Nothing was sent yet, so a look that failed leaves no doubt.
 fn of_look_trouble(trouble: Trouble) -> Verdict {
     match trouble.kind {
@@ -128,10 +141,7 @@ impl<G: Gateway> Attempt<'_, G> {
             let (allowed, waiting_for) = match self.gateway.probe(self.delivery).await {
                 Err(trouble) => return Some(in_doubt(trouble)),
                 Ok(Probe::Committed(reply)) => return Some(self.conclude(reply).await),
-                Ok(Probe::Burnt) => {
-                    let reason = "the gateway kept it but will never run it".to_owned();
-                    return Some(Verdict::Rekey { reason });
-                }
+                Ok(Probe::Burnt) => return Some(burnt(after)),
                 Ok(Probe::Absent) if started.elapsed() >= late => return None,
                 Ok(Probe::Absent) => (late, "the gateway's own delivery"),
                 Ok(Probe::Queued) => (self.patience.queued, "its turn in the session's queue"),

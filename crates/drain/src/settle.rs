@@ -3,6 +3,7 @@
 //! What is kept true: an entry is retired only on evidence; only a failure of the record's own counts an attempt; what
 //! is committed is never sent as a second turn; what is left in doubt stays in `sending/` and is probed.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use spool_gateway::receiver::{Connector, Evidence};
@@ -50,10 +51,10 @@ where
                 self.wait(flight, after);
             }
             Verdict::Later { scope: Scope::Record, after, reason } => self.failed(flight, after, &reason),
-            Verdict::Rekey { reason } if flight.key.epoch() >= MAX_EPOCHS => {
-                self.failed(flight, None, &reason)
+            Verdict::Rekey { after, reason } if flight.key.epoch() >= MAX_EPOCHS => {
+                self.failed(flight, after, &reason)
             }
-            Verdict::Rekey { reason } => self.rekey(flight, &reason),
+            Verdict::Rekey { after, reason } => self.rekey(flight, after, &reason),
             Verdict::Hold { reason } | Verdict::Never { reason, .. }
                 if flight.key.purpose() == Purpose::Tell =>
             {
@@ -137,9 +138,14 @@ where
         self.change_key(flight, &Event::Tell, key, reason);
     }
 
-    fn rekey(&mut self, flight: Flight, reason: &str) {
+    /// Once, a key is burnt by a restart that has passed, and the next one may go at once. Again and again means that
+    /// the session is in trouble: its lane waits.
+    fn rekey(&mut self, flight: Flight, after: Option<Duration>, reason: &str) {
         info!(key = %flight.key, session = %flight.session, "new epoch: {reason}");
         let key = flight.key.next_epoch();
+        if after.is_some() || flight.key.epoch() > 1 {
+            self.slow_down(&flight.session, after);
+        }
         self.change_key(flight, &Event::Rekey, key, reason);
     }
 
@@ -174,14 +180,18 @@ where
 
     /// As [`Agent::resume`], and the lane waits.
     fn wait(&mut self, flight: Flight, after: Option<Duration>) {
+        self.slow_down(&flight.session, after);
+        self.resume(flight);
+    }
+
+    /// A lane in trouble waits, longer each time.
+    fn slow_down(&mut self, session: &Arc<str>, after: Option<Duration>) {
         let jitter = self.jitter();
-        let session = flight.session.clone();
         let policy = self.options.retry;
-        self.lanes.trouble(&session, |troubles| {
+        self.lanes.trouble(session, |troubles| {
             let wait = policy.delay(troubles, jitter).min(LANE_CAP);
             Instant::now() + after.map_or(wait, |after| after.max(wait))
         });
-        self.resume(flight);
     }
 
     /// A failure of the records' own: each pays an attempt, and goes alone from now on.

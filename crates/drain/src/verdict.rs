@@ -44,6 +44,8 @@ pub enum Verdict {
     },
     /// Not committed, and the key is burnt; may be sent again under its next epoch.
     Rekey {
+        /// What the gateway asked for.
+        after: Option<Duration>,
         /// Why.
         reason: String,
     },
@@ -80,7 +82,7 @@ pub fn of_trouble(trouble: Trouble) -> Verdict {
         Kind::Session | Kind::Moved => Verdict::Later { scope: Scope::Session, after, reason },
         // A deadline that passes without a trace, while the gateway answers probes, is the record's own trouble.
         Kind::Record | Kind::Doubt => Verdict::Later { scope: Scope::Record, after, reason },
-        Kind::Burnt => Verdict::Rekey { reason },
+        Kind::Burnt => Verdict::Rekey { after, reason },
         Kind::Hold => Verdict::Hold { reason },
         Kind::Never => Verdict::Never { reason, of_session: false },
     }

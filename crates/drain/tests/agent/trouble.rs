@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use spool_gateway::fake::{self, At, Fault, Model, Rule};
 use spooldir::fault::FaultyFs;
-use spooldir::{Dir, State};
+use spooldir::{Dir, Event, State};
 
 use crate::support::{Bench, INTERNAL, ROUTED};
 
@@ -96,6 +96,48 @@ async fn a_key_that_the_gateway_burnt_is_followed_by_its_next_epoch() {
     assert_eq!(b.commits(&id), 1);
     let key = b.lines().into_iter().rev().find_map(|l| l.key.filter(|_| l.event == "prove")).unwrap();
     assert!(key.ends_with("~2"), "{key}");
+}
+
+#[tokio::test]
+async fn a_session_that_burns_every_key_is_not_stormed_and_costs_no_attempt() {
+    let b = Bench::new().await;
+    let busy = fake::errors::unavailable(format!(
+        "Session \"{ROUTED}\" has interrupted work pending restart recovery; retry through a healthy Gateway or reset \
+         it there with /new or /reset."
+    ));
+    b.fake.rule(Rule::on("agent").times(4).then(Fault::AcceptThenError(busy)));
+    let id = b.put(ROUTED, "x", "");
+    let started = std::time::Instant::now();
+    b.run(b.until_done(1)).await;
+    let requests = b.fake.requests();
+    let keys =
+        requests.iter().filter(|r| r.method == "agent").map(|r| r.params["idempotencyKey"].to_string());
+    let keys: std::collections::BTreeSet<_> = keys.collect();
+    assert_eq!(keys.len(), 5, "each time another key: {keys:?}");
+    assert!(
+        b.lines().iter().all(|line| line.event != "fail"),
+        "it was the session's trouble, not the record's"
+    );
+    // The first new key goes at once, each other waits for the lane: at least the floor of the schedule.
+    assert!(started.elapsed() >= 3 * b.options.retry.floor, "{:?}", started.elapsed());
+    assert_eq!(b.commits(&id), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_was_given_up_holds_its_records_though_their_keys_are_burnt() {
+    let b = Bench::new().await;
+    let given_up = fake::errors::invalid(format!(
+        "Session \"{ROUTED}\" ended during restart recovery. Use /new or /reset to start a replacement session."
+    ));
+    b.fake.rule(Rule::on("agent").then(Fault::AcceptThenError(given_up)));
+    let id = b.put(ROUTED, "x", "");
+    b.run(b.until("it is held", |b| b.count(Dir::Hold) == 1)).await;
+    assert!(b.reason(&id).contains("/reset"), "{}", b.reason(&id));
+    assert_eq!(b.fake.requests().iter().filter(|r| r.method == "agent").count(), 1);
+    // The person resets the session and releases the record.
+    b.spool.advance(&b.entries(Dir::Hold).remove(0), &Event::Retry).unwrap();
+    b.run(b.until_done(1)).await;
+    assert_eq!(b.commits(&id), 1);
 }
 
 #[tokio::test]
