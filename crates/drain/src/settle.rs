@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use spool_gateway::receiver::{Connector, Evidence};
+use spool_seeded::Bug;
 use spooldir::journal::Line;
 use spooldir::name::Purpose;
 use spooldir::time::now_ms;
-use spooldir::{Entry, Error, Event};
+use spooldir::{Entry, Error, Event, State};
 use tracing::{info, warn};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Place};
 use crate::flight::{Flight, Landed};
 use crate::retry;
 use crate::verdict::{Scope, Verdict};
@@ -98,6 +99,14 @@ where
         self.breaker.succeeded();
         for (entry, _) in flight.entries {
             self.retire(entry, evidence, note);
+        }
+        if spool_seeded::is(Bug::RetireLane) {
+            let is_next = |place: &Place| matches!(place, Place::Waiting(s) if *s == flight.session);
+            let next: Vec<_> =
+                self.index.iter().filter(|(_, p)| is_next(p)).map(|(id, _)| id.clone()).collect();
+            for id in next {
+                self.advance(&Entry::new(id, State::Pending), &Event::Quiet, None);
+            }
         }
     }
 

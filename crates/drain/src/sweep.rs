@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use spool_gateway::receiver::Connector;
+use spool_seeded::Bug;
 use spooldir::intake::{Intake, Taken, is_candidate};
 use spooldir::journal::{KEEP_DAYS, Line};
 use spooldir::moves::Why;
@@ -69,6 +70,9 @@ where
     /// Takes up what lies in `sending/` and nobody looks after: at the start all of it, later what a failing disk left
     /// there. All of it may have been sent.
     fn sweep_sending(&mut self) -> Result<(), Error> {
+        if spool_seeded::is(Bug::ForgetSending) {
+            return Ok(());
+        }
         let mut groups: BTreeMap<String, (Key, Vec<Entry>)> = BTreeMap::new();
         self.spool.each_entry(Dir::Sending, |entry, _| {
             if self.index.get(&entry.id) != Some(&Place::Sending)
@@ -84,6 +88,12 @@ where
     }
 
     fn recover_delivery(&mut self, key: Key, entries: Vec<Entry>) {
+        if spool_seeded::is(Bug::RecoverAsNew) {
+            for entry in entries {
+                self.advance(&entry, &Event::Fail { due_ms: 0, alone: false }, None);
+            }
+            return;
+        }
         let mut readable = Vec::new();
         for entry in entries {
             match self.read(&entry) {
@@ -240,7 +250,7 @@ where
     /// A good record: into its lane, or wherever else it asks to be.
     fn accept(&mut self, taken: Taken, now: Instant) {
         let Taken { entry, record, written_ns } = taken;
-        let session = record.session_key.clone().unwrap_or_default();
+        let mut session = record.session_key.clone().unwrap_or_default();
         self.lines.push(Line { session_key: Some(session.clone()), ..Line::about("accept", &entry) });
         if let Some(old) = &record.supersedes {
             self.supersede(old, &entry.id);
@@ -258,6 +268,11 @@ where
                 self.defer(entry.id, due_ms, Some(due_ms));
             }
             return;
+        }
+        if spool_seeded::is(Bug::LaneMixup)
+            && let Some(Place::Waiting(other)) = self.index.values().find(|p| matches!(p, Place::Waiting(_)))
+        {
+            session = other.to_string();
         }
         let waiting = Waiting { id: entry.id.clone(), kind: Kind::of(&record), urgent: record.urgent };
         self.index.insert(entry.id, Place::Waiting(session.as_str().into()));
