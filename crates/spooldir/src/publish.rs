@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use spool_seeded::{Bug, is};
 
-use crate::entry::State;
+use crate::entry::{Entry, State};
 use crate::error::{Context, Error};
 use crate::fs::{Staged, Unfit};
 use crate::layout::{Dir, Spool};
@@ -43,19 +43,19 @@ impl Spool {
             Err(flaw) => return Err(flaw.into()),
         }
         let path = self.dir(Dir::New).join(format!("{id}{SUFFIX}"));
-        if !fresh && let Some(before) = self.published_before(id, bytes, &path)? {
+        if !fresh && let Some(before) = self.published_before(id, bytes)? {
             return Ok(before);
         }
         match self.link_new(bytes, &path) {
             Ok(()) if is(Bug::NoDirsync) => {}
-            Ok(()) => self.sync_new(id)?,
+            Ok(()) => self.sync(Dir::New, id)?,
             // The name was asked for and something else than a clear no came back (a network file system may do what
             // it was told and then report an error).
             Err(Error::Io { verb: "publish", path, source }) if !is_clear(&source) => {
                 return Err(Error::Unknown { verb: "publish", path, id: id.to_string(), source });
             }
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
-                return match self.published_before(id, bytes, &path)? {
+                return match self.published_before(id, bytes)? {
                     Some(before) => Ok(before),
                     // It was taken on while we looked, and is gone from everywhere: only its retention can do that.
                     None => Err(Error::Conflict { id: id.to_string(), state: "gone" }),
@@ -99,8 +99,8 @@ impl Spool {
         }
     }
 
-    fn sync_new(&self, id: &Id) -> Result<(), Error> {
-        let path = self.dir(Dir::New);
+    fn sync(&self, dir: Dir, id: &Id) -> Result<(), Error> {
+        let path = self.dir(dir);
         self.fs().sync_dir(&path).map_err(|source| Error::Unknown {
             verb: "flush",
             path,
@@ -109,13 +109,18 @@ impl Spool {
         })
     }
 
+    /// Flushes what a record that was published before owes its presence to. Whoever published it may have died before
+    /// the flush, and no later move flushes anything by itself: where the entry stands now, its name may be as little
+    /// on the disk as the one it had in `new/`.
+    fn sync_before(&self, entry: &Entry) -> Result<(), Error> {
+        if entry.dir() != Dir::New {
+            self.sync(entry.dir(), &entry.id)?;
+        }
+        self.sync(Dir::New, &entry.id)
+    }
+
     /// Whether an entry with this id exists in any state: the same record, or another one.
-    fn published_before(
-        &self,
-        id: &Id,
-        bytes: &[u8],
-        path: &std::path::Path,
-    ) -> Result<Option<Published>, Error> {
+    fn published_before(&self, id: &Id, bytes: &[u8]) -> Result<Option<Published>, Error> {
         // An entry that moves while we look is found at the second pass.
         for _pass in 0..3 {
             let Some(entry) = self.find(id)? else {
@@ -126,13 +131,15 @@ impl Spool {
             }
             match self.fs().read(&self.path(&entry), MAX_BYTES) {
                 Ok(content) if content.bytes == bytes => {
-                    if self.path(&entry) == path && !is(Bug::ExistsIsOk) {
-                        self.sync_new(id)?;
+                    if !is(Bug::ExistsIsOk) {
+                        self.sync_before(&entry)?;
                     }
                     return Ok(Some(Published::Before(entry.state)));
                 }
                 Err(e) if e.is_gone() => {}
-                Ok(_) if is(Bug::Clobber) => self.fs().remove(&self.path(&entry)).at("remove", path)?,
+                Ok(_) if is(Bug::Clobber) => {
+                    self.fs().remove(&self.path(&entry)).at("remove", self.path(&entry))?
+                }
                 Ok(_) | Err(Unfit::TooLarge(_)) => {
                     return Err(Error::Conflict { id: id.to_string(), state: entry.state.word() });
                 }
@@ -160,7 +167,7 @@ fn is_clear(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::{Entry, Event};
+    use crate::entry::Event;
     use crate::fs::RealFs;
     use crate::name::Key;
     use std::sync::Arc;

@@ -153,3 +153,37 @@ fn an_entry_is_in_exactly_one_state_wherever_a_move_fails() {
     );
     println!("{runs} runs");
 }
+
+/// A producer dies between the name and the flush, the agent moves the entry on, and the producer's next try finds
+/// it there: nothing of all that is on the disk before that try flushes it.
+#[test]
+fn a_retry_flushes_what_it_finds_in_whatever_state() {
+    let walks: [&[Event]; 7] = [
+        &[],
+        &[Event::Take { key: Key::mint() }],
+        &[Event::Postpone { due_ms: 1 }],
+        &[Event::Hold],
+        &[Event::Condemn],
+        &[Event::Quiet],
+        &[Event::Dismiss],
+    ];
+    for walk in walks {
+        let home = tempfile::tempdir().unwrap();
+        let fs = FaultyFs::default();
+        let spool = Spool::create_on(home.path(), Arc::new(fs.clone())).unwrap();
+        let id = Id::mint();
+        fs.fail_verb("sync_dir", EIO, 1);
+        assert!(matches!(spool.publish(&id, RECORD, true), Err(Error::Unknown { .. })));
+        let mut entry = Entry::new(id.clone(), State::Pending);
+        for event in walk {
+            entry = spool.advance(&entry, event).unwrap();
+        }
+        let done = fs.steps().len();
+        assert_eq!(spool.publish(&id, RECORD, false).unwrap(), Published::Before(entry.state.clone()));
+        let steps = fs.steps().split_off(done);
+        for dir in [entry.dir(), Dir::New] {
+            let flush = format!("sync_dir {}", spool.dir(dir).display());
+            assert!(steps.contains(&flush), "{}: {steps:?}", entry.state.word());
+        }
+    }
+}
