@@ -12,6 +12,7 @@ mod layer;
 mod layers;
 mod matrix;
 mod os;
+mod trace;
 mod wait;
 mod work;
 
