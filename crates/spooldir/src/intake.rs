@@ -197,6 +197,10 @@ impl Desk {
         self.unfinished.remove(name);
         let said = crate::json::parse(&content.bytes).ok().and_then(|v| Id::new(v.get("id")?.as_str()?).ok());
         match identify(spool, name, said.as_ref(), content, is_busy) {
+            Ok(id) if spool_seeded::is(Bug::FutureDropped) => {
+                let _gone = spool.fs().remove(&spool.dir(Dir::New).join(format!("{id}{SUFFIX}"))).is_ok();
+                Intake::Gone
+            }
             Ok(id) => hold(spool, Entry::new(id, State::Pending), Flaw::Version(version).to_string()),
             Err(other) => *other,
         }
@@ -245,7 +249,12 @@ fn identify(
         return Ok(id);
     }
     let from = spool.dir(Dir::New).join(name);
-    match spool.fs().rename(&from, &spool.dir(Dir::New).join(&own_name)) {
+    let to = spool.dir(Dir::New).join(&own_name);
+    if spool_seeded::is(Bug::IntakeClobber) {
+        let _clobbered = rustix::fs::rename(&from, &to).is_ok();
+        return Ok(id);
+    }
+    match spool.fs().rename(&from, &to) {
         Ok(()) => Ok(id),
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
             let twin = Ok(Some(Entry::new(id.clone(), State::Pending)));

@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use spool_seeded::Bug;
 
 use crate::entry::{Entry, Event, State, next};
 use crate::error::{Context, Error};
@@ -69,6 +70,9 @@ impl Spool {
             self.write_why(state.dir(), &entry.id, why);
         }
         let to = self.advance(entry, event)?;
+        if spool_seeded::is(Bug::DropDead) && to.state == State::Dead {
+            let _gone = self.fs().remove(&self.path(&to)).is_ok();
+        }
         self.forget_why(entry.dir(), &entry.id);
         Ok(to)
     }
@@ -84,6 +88,7 @@ impl Spool {
         let from = self.dir(Dir::New).join(name);
         let to = self.path(&Entry::new(id.clone(), State::Dead));
         match self.fs().rename(&from, &to) {
+            Ok(()) if spool_seeded::is(Bug::DropDead) => self.fs().remove(&to).at("remove", to).map(|()| id),
             Ok(()) => Ok(id),
             Err(e) => {
                 self.forget_why(Dir::Dead, &id);
@@ -117,6 +122,7 @@ impl Spool {
 
     fn write_why(&self, dir: Dir, id: &Id, why: &Why) {
         if matches!(dir, Dir::Dead | Dir::Hold | Dir::Dismissed)
+            && !(dir == Dir::Dead && spool_seeded::is(Bug::DeadWithoutReason))
             && let Ok(json) = serde_json::to_vec(why)
         {
             // Best effort, as promised above: the journal says it too.

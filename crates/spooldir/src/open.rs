@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
+use spool_seeded::Bug;
 
 use crate::fs::{Content, Meta, Unfit};
 
@@ -27,6 +28,7 @@ const CAREFUL: OFlags = OFlags::RDONLY
 /// [`Unfit`] for everything else, and for what fails.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Content, Unfit> {
     let (file, meta) = open(path)?;
+    let limit = if spool_seeded::is(Bug::SizeUnchecked) { u64::MAX - 1 } else { limit };
     judge(&meta, limit)?;
     let mut bytes = Vec::with_capacity(usize::try_from(meta.size).unwrap_or(0));
     // One byte more than allowed tells a file that has grown since.
@@ -39,10 +41,10 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Content, Unfit> {
 
 /// What only the numbers of the file decide.
 fn judge(meta: &Meta, limit: u64) -> Result<(), Unfit> {
-    if meta.nlink > 1 {
+    if meta.nlink > 1 && !spool_seeded::is(Bug::HardlinkOk) {
         return Err(Unfit::Linked(meta.nlink));
     }
-    if meta.uid != rustix::process::geteuid().as_raw() {
+    if meta.uid != rustix::process::geteuid().as_raw() && !spool_seeded::is(Bug::ForeignOwnerOk) {
         return Err(Unfit::Owner(meta.uid));
     }
     if meta.size > limit {
@@ -54,9 +56,15 @@ fn judge(meta: &Meta, limit: u64) -> Result<(), Unfit> {
 #[cfg(target_os = "linux")]
 fn open(path: &Path) -> Result<(File, Meta), Unfit> {
     use std::os::fd::AsRawFd;
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if spool_seeded::is(Bug::FollowSymlink) {
+        flags.remove(OFlags::NOFOLLOW);
+    }
     let handle = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)?);
     let meta = handle.metadata()?;
+    if spool_seeded::is(Bug::SpecialOpened) && meta.file_type().is_fifo() {
+        return Ok((File::open(path)?, Meta::from(&meta)));
+    }
     regular(&meta)?;
     let same = format!("/proc/self/fd/{}", handle.as_raw_fd());
     // Not O_NOFOLLOW: the magic link is what leads to the object we hold.
