@@ -39,6 +39,16 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Content, Unfit> {
     Ok(Content { meta, bytes })
 }
 
+/// Opens an ordinary file of ours, of any size, to be read.
+///
+/// # Errors
+/// [`Unfit`] for everything else, and for what fails.
+pub(crate) fn ordinary(path: &Path) -> Result<File, Unfit> {
+    let (file, meta) = open(path)?;
+    judge(&meta, u64::MAX)?;
+    Ok(file)
+}
+
 /// What only the numbers of the file decide.
 fn judge(meta: &Meta, limit: u64) -> Result<(), Unfit> {
     if meta.nlink > 1 && !spool_seeded::is(Bug::HardlinkOk) {

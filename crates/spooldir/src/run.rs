@@ -17,8 +17,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error};
+use crate::fs::Unfit;
 use crate::layout::{Dir, Spool};
 use crate::name::Id;
+use crate::open;
 
 /// The largest intent, in bytes.
 const MAX_INTENT: u64 = 256 * 1024;
@@ -230,10 +232,10 @@ impl Spool {
         {
             return Standing::Over;
         }
-        let lock = match File::open(self.run_file(id, "lock")) {
+        let lock = match open::ordinary(&self.run_file(id, "lock")) {
             Ok(file) => file,
             // The lock is made before the intent and removed after it.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Standing::Over,
+            Err(e) if e.is_gone() => return Standing::Over,
             Err(_) => return Standing::Running,
         };
         if fs2::FileExt::try_lock_shared(&lock).is_err() {
@@ -280,12 +282,13 @@ impl Spool {
 /// The end of a log: at most so many lines and bytes, and whether there was more.
 ///
 /// # Errors
-/// Those of reading the file.
+/// Those of reading the file. What is not an ordinary file of ours with one name is not read: its content may be
+/// somebody's secret.
 pub fn tail(log: &Path, lines: usize, bytes: usize) -> io::Result<(String, bool)> {
-    let flags = rustix::fs::OFlags::NOFOLLOW.union(rustix::fs::OFlags::NONBLOCK);
-    let mut options = OpenOptions::new();
-    let flags = i32::try_from(flags.bits()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let mut file = options.read(true).custom_flags(flags).open(log)?;
+    let mut file = open::ordinary(log).map_err(|e| match e {
+        Unfit::Io(e) => e,
+        other => io::Error::other(other.to_string()),
+    })?;
     let size = file.metadata()?.len();
     // What is stripped later takes room too: read more than is kept.
     let window = (bytes as u64 * 8).min(size);
@@ -504,6 +507,43 @@ mod tests {
         let tail = output.tail.unwrap();
         assert!(output.truncated && tail.starts_with("line 60\n") && tail.ends_with("line 99"), "{tail}");
         drop(lease);
+    }
+
+    fn fifo(path: &Path) {
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    }
+
+    #[test]
+    fn a_lease_that_is_no_file_is_held_and_nobody_waits_for_it() {
+        let (home, spool) = spool();
+        let pipe = home.path().join("pipe");
+        fifo(&pipe);
+        let (direct, linked) = (Id::mint(), Id::mint());
+        fifo(&spool.run_file(&direct, "lock"));
+        std::os::unix::fs::symlink(&pipe, spool.run_file(&linked, "lock")).unwrap();
+        for id in [direct, linked] {
+            let (say, said) = std::sync::mpsc::channel();
+            let asked = spool.clone();
+            std::thread::spawn(move || say.send(asked.standing(&id, &intent(&id))));
+            assert_eq!(said.recv_timeout(std::time::Duration::from_secs(10)), Ok(Standing::Running));
+        }
+    }
+
+    #[test]
+    fn the_tail_of_what_is_not_an_ordinary_log_of_ours_is_not_read() {
+        let (home, spool) = spool();
+        let secret = home.path().join("secret");
+        std::fs::write(&secret, "secret").unwrap();
+        let log = spool.log_path(&Id::mint());
+        std::fs::hard_link(&secret, &log).unwrap();
+        assert!(tail(&log, 40, 100).is_err(), "a second name of another file");
+        std::fs::remove_file(&log).unwrap();
+        std::os::unix::fs::symlink(&secret, &log).unwrap();
+        assert!(tail(&log, 40, 100).is_err(), "a symlink");
+        std::fs::remove_file(&log).unwrap();
+        fifo(&log);
+        assert!(tail(&log, 40, 100).is_err(), "a FIFO");
     }
 
     #[test]

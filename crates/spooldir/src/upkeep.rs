@@ -171,7 +171,7 @@ fn beside_intent(name: &str) -> Option<(Id, &'static str)> {
 
 /// Whether a writer of ours still holds its lock on a staged file.
 fn is_live(path: &std::path::Path) -> bool {
-    let Ok(file) = std::fs::File::open(path) else {
+    let Ok(file) = crate::open::ordinary(path) else {
         return false;
     };
     fs2::FileExt::try_lock_shared(&file).is_err()
