@@ -65,6 +65,22 @@ fn a_record_arrives_and_the_chat_is_told() {
 }
 
 #[test]
+fn no_name_forges_a_line_of_the_log() {
+    let (spool, gateway) = bench();
+    let hostile = "x\n2026-01-01T00:00:00Z ERROR forged\r\u{1b}[31m\u{202e}.json";
+    std::os::unix::fs::symlink("/nowhere", spool.spool.dir(Dir::New).join(hostile)).unwrap();
+    let agent = Agent::start(&spool, &gateway);
+    wait_until("the name is reported", || agent.log().contains("left alone"));
+    let log = agent.log();
+    assert!(
+        log.lines()
+            .all(|line| line.split(' ').next().unwrap().ends_with('Z') && !line.starts_with("2026-01"))
+    );
+    assert!(!log.contains(['\r', '\u{1b}', '\u{202e}']), "{log:?}");
+    assert!(log.contains(r"x\n2026-01-01T00:00:00Z ERROR forged\r"), "{log}");
+}
+
+#[test]
 fn what_is_put_while_the_gateway_is_down_arrives_as_one_turn_when_it_is_back() {
     let (spool, gateway) = bench();
     gateway.kill();

@@ -112,10 +112,27 @@ fn level(args: &Args) -> Result<LevelFilter, Failure> {
 fn log_to_stderr(level: LevelFilter) {
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(io::stderr)
+        .with_writer(|| Log)
         .with_ansi(false)
         .with_target(false)
         .init();
+}
+
+/// Stderr, where one event is one line: names of files and sessions are in it as strangers chose them.
+struct Log;
+
+impl io::Write for Log {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        // An event comes whole, with the end of its line.
+        let text = String::from_utf8_lossy(event);
+        let line = spooldir::sanitize::visible(text.strip_suffix('\n').unwrap_or(&text));
+        io::stderr().write_all(format!("{line}\n").as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

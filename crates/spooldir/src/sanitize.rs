@@ -36,6 +36,20 @@ pub fn line(raw: &str) -> String {
     out
 }
 
+/// One line that hides nothing, for a log: what would end it, and what nobody would see or a terminal would obey, is
+/// written out (`\n`, `\u{202e}`).
+pub fn visible(raw: &str) -> String {
+    let mut out = String::with_capacity(raw.len());
+    for c in raw.chars() {
+        match c {
+            '\n' | '\r' | '\t' => out.extend(c.escape_default()),
+            _ if is_hidden(c) => out.extend(c.escape_unicode()),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
 /// What is left on the line when the last overwriting is done.
 fn last_state(line: &str) -> &str {
     line.split('\r').rfind(|state| !state.trim().is_empty()).unwrap_or_default()
@@ -176,6 +190,14 @@ mod tests {
         assert_eq!(text("a\r\nb\rc\u{2028}d\u{85}e"), "a\nb\nc\nd\ne");
         assert_eq!(text("\n\n  a  \n\n\n\tb\n\n"), "  a\n\n\tb");
         assert_eq!(line("  a\r\n\tb\u{2029}c "), "a b c");
+    }
+
+    #[test]
+    fn a_line_of_a_log_is_one_line_and_hides_nothing() {
+        assert_eq!(
+            visible("a\r\n\tb\u{1b}[m\u{202e}\u{2028}\u{85}é"),
+            r"a\r\n\tb\u{1b}[m\u{202e}\u{2028}\u{85}é"
+        );
     }
 
     #[test]
