@@ -262,7 +262,14 @@ impl Fs for RealFs {
 
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         use std::os::unix::fs::FileExt as _;
-        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+        // Whatever somebody put there: nothing is followed, and no FIFO stops us.
+        let careful = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true).mode(0o600).custom_flags(careful);
+        let mut file = options.open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not an ordinary file"));
+        }
         let size = file.metadata()?.len();
         let mut last = [b'\n'];
         if size > 0 {
@@ -280,8 +287,16 @@ impl Fs for RealFs {
         tmp.push(format!(".{}", std::process::id()));
         let tmp = PathBuf::from(tmp);
         let written = (|| {
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&tmp)?;
+            let mut fresh = OpenOptions::new();
+            fresh.write(true).create_new(true).mode(0o600);
+            let mut file = match fresh.open(&tmp) {
+                // Left by a killed process that had our number, or put there by somebody: never written through.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    std::fs::remove_file(&tmp)?;
+                    fresh.open(&tmp)?
+                }
+                other => other?,
+            };
             file.write_all(bytes)?;
             Ok(rustix::fs::renameat(CWD, &tmp, CWD, path)?)
         })();
@@ -355,5 +370,27 @@ impl Drop for Named {
             // Best effort: what stays is swept from tmp/ after 36 hours.
             let _gone = std::fs::remove_file(path).is_ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_was_put_in_the_way_is_written_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("precious"), "precious").unwrap();
+        std::os::unix::fs::symlink(at("precious"), at("line.jsonl")).unwrap();
+        assert!(RealFs::new().append(&at("line.jsonl"), b"x\n").is_err(), "a symlink");
+        let beside = format!("why.json.{}", std::process::id());
+        std::os::unix::fs::symlink(at("precious"), at(&beside)).unwrap();
+        RealFs::new().replace(&at("why.json"), b"{}").unwrap();
+        assert_eq!(std::fs::read(at("precious")).unwrap(), b"precious");
+        assert_eq!(std::fs::read(at("why.json")).unwrap(), b"{}");
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(CWD, at("fifo.jsonl"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(RealFs::new().append(&at("fifo.jsonl"), b"x\n").is_err(), "a FIFO");
     }
 }

@@ -4,6 +4,7 @@
 //! torn line (crash, full disk) is skipped by readers and closed by the next writer. It names ids, keys and reasons,
 //! never what a record says.
 
+use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -145,7 +146,8 @@ impl Spool {
     /// [`Error::Io`].
     pub fn prune_journal(&self, now_ms: u64) -> Result<usize, Error> {
         let oldest = format!("{}.jsonl", day_of(now_ms.saturating_sub(KEEP_DAYS * 86_400_000)));
-        let old = self.journal_files()?.into_iter().filter(|p| p.file_name().is_some_and(|n| *n < *oldest));
+        let is_old = |path: &PathBuf| path.file_name().is_some_and(|name| is_day(name) && *name < *oldest);
+        let old = self.journal_files()?.into_iter().filter(is_old);
         let mut gone = 0;
         for path in old {
             self.fs().remove(&path).at("remove", path)?;
@@ -153,6 +155,14 @@ impl Spool {
         }
         Ok(gone)
     }
+}
+
+/// Whether a name is one that we give: `YYYY-MM-DD.jsonl`. Nothing else is ours to remove.
+fn is_day(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    let fits =
+        |(at, byte): (usize, &u8)| if matches!(at, 4 | 7) { *byte == b'-' } else { byte.is_ascii_digit() };
+    name.len() == 16 && name.ends_with(b".jsonl") && name[..10].iter().enumerate().all(fits)
 }
 
 #[cfg(test)]
@@ -184,7 +194,8 @@ mod tests {
         for n in [20_000, 20_010, 20_100] {
             spool.note(&[day(n)]).unwrap();
         }
+        std::fs::write(spool.dir(Dir::Journal).join("2001-notes.jsonl"), "{}").unwrap();
         assert_eq!(spool.prune_journal(20_100 * 86_400_000).unwrap(), 1);
-        assert_eq!(spool.journal_files().unwrap().len(), 2);
+        assert_eq!(spool.journal_files().unwrap().len(), 3, "what we did not name is not ours to remove");
     }
 }
