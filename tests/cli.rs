@@ -324,6 +324,19 @@ fn status_without_an_agent_is_three() {
 }
 
 #[test]
+fn a_file_of_another_user_is_foreign_and_no_pending_record() {
+    let spool = TempSpool::new();
+    let path = spool.spool.dir(Dir::New).join("theirs.json");
+    std::fs::write(&path, r#"{"sessionKey":"s","text":"x"}"#).unwrap();
+    if std::os::unix::fs::chown(&path, Some(65_534), None).is_err() {
+        return; // Only root may give a file away.
+    }
+    let report = Cli::new(&spool, &["status", "--json"]).run().stdout;
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report["foreign"], &report["counts"]["pending"]), (&json!(["theirs.json"]), &json!(0)));
+}
+
+#[test]
 fn status_with_an_agent_is_zero_or_one() {
     let spool = TempSpool::new();
     let _lock = AgentLock::take(&spool.spool).unwrap();

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
+use std::path::Path;
 
+use spooldir::time::now_ms;
 use spooldir::{Dir, Entry, Id, Spool, exit, intake};
 
 use crate::Failure;
@@ -58,8 +60,17 @@ pub struct Inbox {
     pub entries: Vec<Entry>,
     /// Files that will become an entry and have no usable id yet.
     pub nameless: Vec<OsString>,
-    /// What is no record by its name or its kind; nobody will touch it.
+    /// What is no record by its name, its kind, its owner or its second name; nobody will touch it.
     pub foreign: Vec<OsString>,
+}
+
+/// Whether a file is foreign by its owner or its second name: what intake leaves alone. A producer that publishes by
+/// link and unlink has two names for a moment.
+fn is_strange(spool: &Spool, path: &Path) -> bool {
+    let Ok(Some(meta)) = spool.fs().stat(path) else { return false };
+    let patience = i128::try_from(intake::PATIENCE.as_nanos()).unwrap_or(i128::MAX);
+    let age_ns = i128::from(now_ms()) * 1_000_000 - meta.ctime_ns;
+    meta.uid != rustix::process::geteuid().as_raw() || (meta.nlink > 1 && age_ns > patience)
 }
 
 /// Lists `new/`, where people drop files under any name.
@@ -70,7 +81,7 @@ pub fn inbox(spool: &Spool) -> Result<Inbox, Failure> {
     let mut inbox = Inbox::default();
     let path = spool.dir(Dir::New);
     let mut sort = |name: &OsStr, is_file: bool| {
-        if !is_file || !intake::is_candidate(name) {
+        if !is_file || !intake::is_candidate(name) || is_strange(spool, &path.join(name)) {
             inbox.foreign.push(name.to_owned());
         } else if let Some(entry) = name.to_str().and_then(|n| Entry::from_name(Dir::New, n)) {
             inbox.entries.push(entry);

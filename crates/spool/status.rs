@@ -166,7 +166,7 @@ impl Report {
         say(
             foreign > 0,
             format!(
-                "{foreign} files in new/ are no records by their name or kind and are left alone: {}",
+                "{foreign} files in new/ are no records by their name, kind or owner and are left alone: {}",
                 self.named()
             ),
         );
