@@ -7,8 +7,10 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use spool_gateway::secret::Secret;
 use spool_seeded::Bug;
@@ -111,10 +113,84 @@ fn secret(text: &str, name: &str, env: Env<'_>) -> Result<Secret, String> {
 
 fn parse(text: &str) -> Result<Value, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    json5::from_str(text).map_err(|e| {
+    json5::from_str(text).map(|Tree(root)| root).map_err(|e| {
+        if e.to_string().contains(DEEP) {
+            return format!("it is nested deeper than {MAX_DEPTH}");
+        }
         let place = e.position().map(|at| format!(" at line {}", at.line + 1)).unwrap_or_default();
         format!("it is not JSON5{place}")
     })
+}
+
+/// How deep objects and arrays may nest. The parser goes down by recursion and has no limit of its own: without one a
+/// megabyte of brackets ends the program, the agent too, which reads the file anew for each connect.
+const MAX_DEPTH: usize = 128;
+/// Marks the refusal of what is deeper; nothing that the parser says has it.
+const DEEP: &str = "\u{1}deep";
+
+/// A whole document.
+struct Tree(Value);
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Tree, D::Error> {
+        Level(0).deserialize(reader).map(Tree)
+    }
+}
+
+/// A value that lies so many levels below the top.
+struct Level(usize);
+
+impl Level {
+    fn below<E: de::Error>(&self) -> Result<Level, E> {
+        if self.0 < MAX_DEPTH { Ok(Level(self.0 + 1)) } else { Err(E::custom(DEEP)) }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Level {
+    type Value = Value;
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Level {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON5")
+    }
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
+        Ok(v.into())
+    }
+    fn visit_i64<E>(self, v: i64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+    fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+    fn visit_f64<E>(self, v: f64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
+        Ok(v.into())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element_seed(self.below()?)? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut members = serde_json::Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            members.insert(name, map.next_value_seed(self.below()?)?);
+        }
+        Ok(Value::Object(members))
+    }
 }
 
 fn variable(name: &str, env: Env<'_>) -> Result<String, String> {
@@ -215,6 +291,24 @@ mod tests {
             let why = secret(text, "token", &env).unwrap_err();
             assert!(why.contains(says) && !why.contains("hunter2"), "{text}: {why}");
         }
+    }
+
+    #[test]
+    fn a_document_of_nothing_but_brackets_is_refused_and_ends_nothing() {
+        for text in ["[".repeat(900_000), "{a:".repeat(300_000), format!("{{a: {}", "[{b:".repeat(65))] {
+            for why in [settings(&text, &env).unwrap_err(), secret(&text, "token", &env).unwrap_err()] {
+                assert_eq!(why, "it is nested deeper than 128");
+            }
+        }
+        let deep = format!("{{gateway: {{port: 1}}, x: {}{}}}", "[".repeat(127), "]".repeat(127));
+        assert_eq!(settings(&deep, &env).unwrap().port, Some(1));
+    }
+
+    #[test]
+    fn every_kind_of_value_is_read_as_it_was() {
+        let text = "// one\n{a: [1, -2, 3.5, .5, 0x1f, +7, NaN, Infinity, null, true, 'x\\ny', 18446744073709551615],\n\
+            'b c': {\"d\": {}}, e: [], e: [1,],}";
+        assert_eq!(parse(text).unwrap(), json5::from_str::<Value>(text).unwrap());
     }
 
     #[test]
