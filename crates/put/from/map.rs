@@ -55,7 +55,11 @@ pub fn read(path: &Path, name: Option<&str>) -> Result<Map, Failure> {
     select(&text, name).map_err(wrong)
 }
 
-fn select(text: &str, name: Option<&str>) -> Result<Map, String> {
+/// As [`read`], from the text of the file.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn select(text: &str, name: Option<&str>) -> Result<Map, String> {
     let mut document = toml::parse(text)?;
     let Some(Value::Object(tables)) = document.get_mut("from") else {
         return Err("there is no [from.NAME] in it".into());

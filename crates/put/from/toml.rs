@@ -16,7 +16,7 @@ const MAX_DEPTH: usize = 8;
 /// A sentence with the line.
 pub fn parse(text: &str) -> Result<Map<String, Value>, String> {
     let mut reader = Reader { text, at: 0 };
-    reader.document().map_err(|why| {
+    reader.is_clean().and_then(|()| reader.document()).map_err(|why| {
         let line = text[..reader.at.min(text.len())].matches('\n').count() + 1;
         format!("line {line}: {why}")
     })
@@ -32,6 +32,22 @@ type Read<T> = Result<T, &'static str>;
 const TWICE: &str = "this key is there twice";
 
 impl Reader<'_> {
+    /// No control character may stand in a document but the tabulator and the ends of lines, in a comment neither.
+    fn is_clean(&mut self) -> Read<()> {
+        let bytes = self.text.as_bytes();
+        let is_wrong = |(at, byte): (usize, &u8)| match byte {
+            b'\r' => bytes.get(at + 1) != Some(&b'\n'),
+            byte => byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n'),
+        };
+        match bytes.iter().enumerate().position(is_wrong) {
+            Some(at) => {
+                self.at = at;
+                Err("a control character stands here")
+            }
+            None => Ok(()),
+        }
+    }
+
     fn document(&mut self) -> Read<Map<String, Value>> {
         let mut root = Map::new();
         let mut path: Vec<String> = Vec::new();
@@ -283,6 +299,9 @@ mod tests {
             (" = 1", "a key should stand here"),
             ("é = 1", "a key should stand here"),
             ("[t", "ends in ]"),
+            ("a = 1\n# \0", "line 2: a control character"),
+            ("a = '\u{1b}'", "a control character"),
+            ("a = 1\rb = 2", "a control character"),
         ] {
             let said = parse(text).unwrap_err();
             assert!(said.contains(why), "{text:?}: {said:?} does not say {why:?}");
