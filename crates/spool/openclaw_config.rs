@@ -104,6 +104,10 @@ fn secret(text: &str, name: &str, env: Env<'_>) -> Result<Secret, String> {
                     "{place} is a reference that only OpenClaw can follow; use --token-file"
                 ));
             };
+            // What is no name of a variable may be the secret itself, in the wrong place.
+            if !is_name(id) {
+                return Err(format!("{place} names an environment variable that none can be called"));
+            }
             variable(id, env).map_err(|why| format!("{place}: {why}"))?
         }
         _ => return Err(format!("{place} is not there, or is no text")),
@@ -286,6 +290,8 @@ mod tests {
             ("{gateway: {auth: {token: ['hunter2']}}}", "gateway.auth.token is not there"),
             ("{gateway: {auth: {token: 'hunter2${EMPTY}'}}}", "EMPTY, which is not set"),
             ("{gateway: {auth: {token: {source: 'exec', id: 'hunter2'}}}}", "only OpenClaw can follow"),
+            ("{gateway: {auth: {token: {source: 'env', id: 'hunter2'}}}}", "that none can be called"),
+            ("{gateway: {auth: {token: {source: 'env', id: 'TOKEN\\0\\n'}}}}", "that none can be called"),
             ("{}", "gateway.auth.token is not there"),
         ] {
             let why = secret(text, "token", &env).unwrap_err();
