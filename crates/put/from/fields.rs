@@ -35,7 +35,8 @@ impl Fields<'_> {
                     .map(|(_, value)| value.to_owned()),
             },
         };
-        found.filter(|value| !value.trim().is_empty())
+        // JSON can say NUL, which no record may.
+        found.map(|value| value.replace('\0', "\u{fffd}")).filter(|value| !value.trim().is_empty())
     }
 
     /// The first of these fields that is there.
@@ -84,6 +85,8 @@ mod tests {
             assert_eq!(fields.get(path), None, "{path}");
         }
         assert_eq!(fields.first(&["n", "d.e"]).as_deref(), Some("true"));
+        let nul = json!({"cwd": "/a\0b"});
+        assert_eq!(Fields::Json(&nul).get("cwd").as_deref(), Some("/a\u{fffd}b"));
         assert!(fields.is_filled("l") && !fields.is_filled("o") && !fields.is_filled("n"));
     }
 

@@ -123,7 +123,8 @@ impl Reader<'_> {
             path.push(match self.peek() {
                 Some('"' | '\'') => self.string()?,
                 _ => match self.bare() {
-                    "" => return Err("a key should stand here"),
+                    // Only a number has a sign.
+                    bare if bare.is_empty() || bare.contains('+') => return Err("a key should stand here"),
                     bare => bare.to_owned(),
                 },
             });
@@ -299,6 +300,7 @@ mod tests {
             (" = 1", "a key should stand here"),
             ("é = 1", "a key should stand here"),
             ("[t", "ends in ]"),
+            ("a+b = 1", "a key should stand here"),
             ("a = 1\n# \0", "line 2: a control character"),
             ("a = '\u{1b}'", "a control character"),
             ("a = 1\rb = 2", "a control character"),
