@@ -17,7 +17,7 @@ use spooldir::{Error, Id, Record, exit, json, locate};
 
 use crate::Failure;
 use crate::args::{Args, Source};
-use crate::from::{Env, Report};
+use crate::from::{Env, Report, Task};
 use crate::text;
 
 /// A record, ready to be published.
@@ -114,14 +114,39 @@ pub fn from_report(args: &Args, env: Env<'_>, report: &Report, id: Option<&Id>) 
         members.set("text", said.text)?;
         notes.extend(said.notes);
     }
-    members.set("task", &report.task)?;
+    members.set("task", &bounded(&report.task))?;
     if let Some(path) = &report.output {
-        members.set("output", BTreeMap::from([("path", path)]))?;
+        members.set("output", BTreeMap::from([("path", text::cut(path, MAX_TEXT))]))?;
     }
     // No createdAt, whatever the id: the same event, told again, makes the same bytes.
     apply(args, &mut members, &mut notes)?;
     let session_key = route(args, env, None, &mut members, &mut notes)?;
     Ok(Composed { id, bytes: members.bytes()?, is_fresh, session_key, notes })
+}
+
+/// The most that each text of a task may take, and its command, in bytes of JSON. With the longest text and label a
+/// record keeps to its limit: a report is not lost because a runner works in a strange place.
+const MAX_TEXT: usize = 8 * 1024;
+const MAX_COMMAND: usize = 16 * 1024;
+
+fn bounded(task: &Task) -> Task {
+    let short = |said: &Option<String>| said.as_deref().map(|said| text::cut(said, MAX_TEXT));
+    let mut room = MAX_COMMAND;
+    let words = task.command.iter().map_while(|word| {
+        let word = (room > 3).then(|| text::cut(word, room))?;
+        // With its quotes and its comma.
+        room = room.saturating_sub(text::len(&word) + 3);
+        Some(word)
+    });
+    Task {
+        command: words.collect(),
+        runner: text::cut(&task.runner, MAX_TEXT),
+        cwd: short(&task.cwd),
+        signal: short(&task.signal),
+        exit_code: task.exit_code,
+        started_at: task.started_at,
+        ended_at: task.ended_at,
+    }
 }
 
 /// A label is one line, whatever it was made of.
@@ -303,6 +328,25 @@ mod tests {
 
     const OWN: &[u8] =
         br#"{ "text":"x", "sessionKey":"own",  "n":1.50, "big":123456789012345678901234567890 }"#;
+
+    #[test]
+    fn a_report_of_any_size_is_a_record() {
+        let Ok(Command::Put(args)) = parse(lexopt::Parser::from_args(["--from", "tsp", "--session", "s"]))
+        else {
+            panic!()
+        };
+        let long = "\u{1}é".repeat(300_000);
+        let mut report = Report::of(&long).in_directory(Some(long.clone()));
+        (report.text, report.output) = (Some(long.clone()), Some(long.clone()));
+        report.task.command = vec!["\u{1}".repeat(1000); 1000];
+        report.task.signal = Some(long);
+        let made = from_report(&args, &|_| None, &report, None).unwrap();
+        assert!(made.bytes.len() as u64 <= MAX_BYTES, "{}", made.bytes.len());
+        assert!(value(&made)["task"]["cwd"].as_str().unwrap().ends_with('…'));
+        report.task.command = vec!["make".into(), String::new(), "-j2".into()];
+        let made = from_report(&args, &|_| None, &report, None).unwrap();
+        assert_eq!(value(&made)["task"]["command"], json!(["make", "", "-j2"]));
+    }
 
     #[test]
     fn a_text_becomes_a_record() {

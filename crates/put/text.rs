@@ -53,6 +53,25 @@ pub fn fit(bytes: &[u8], total: u64) -> Fitted {
     Fitted { text, notes }
 }
 
+/// The start of a text that takes at most so many bytes of JSON, with an ellipsis where something is missing.
+pub fn cut(text: &str, room: usize) -> String {
+    if len(text) <= room {
+        return text.to_owned();
+    }
+    let mut left = room.saturating_sub('…'.len_utf8());
+    let fits = |c: &char| {
+        let rest = left.checked_sub(json_len(*c));
+        left = rest.unwrap_or(0);
+        rest.is_some()
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
+
+/// How many bytes a text takes in a JSON string.
+pub fn len(text: &str) -> usize {
+    text.chars().map(json_len).sum()
+}
+
 /// How many bytes a character takes in a JSON string.
 fn json_len(c: char) -> usize {
     match c {

@@ -29,7 +29,7 @@ use crate::Failure;
 
 pub use fields::Env;
 pub use id::other as other_id;
-pub use report::{Heard, Report};
+pub use report::{Heard, Report, Task};
 
 /// Which adapter, and what it is given.
 #[derive(Debug, PartialEq, Eq, Default)]
