@@ -114,7 +114,7 @@ pub fn from_report(args: &Args, env: Env<'_>, report: &Report, id: Option<&Id>) 
         members.set("text", said.text)?;
         notes.extend(said.notes);
     }
-    members.set("task", &bounded(&report.task))?;
+    members.set("task", bounded(&report.task))?;
     if let Some(path) = &report.output {
         members.set("output", BTreeMap::from([("path", text::cut(path, MAX_TEXT))]))?;
     }

@@ -17,8 +17,8 @@
 
 use std::fmt::Write as _;
 
-use spooldir::record::{Status, Task};
 use spool_seeded::Bug;
+use spooldir::record::{Status, Task};
 use spooldir::{Id, Key, Record};
 
 use self::fit::{Block, MARK_MAX, cut_end, cut_start, duration, fair, mark};

@@ -15,8 +15,7 @@ use crate::{matrix, work};
 const USAGE: &str = "\
 usage: torture [LAYER...] --programs DIR [--seeded DIR] [--seed N] [--time SECONDS] [--full] [--bug NAME]
        torture matrix --seeded DIR [--full]
-  LAYER           kill power images states errors model producers gateways machine random soak fuzz secrets
-                  conformance (default: all)
+  LAYER           one of those in src/layers (default: all)
   --programs DIR  where spool, spool-put and spool-run are
   --seeded DIR    the same, built with the seeded bugs
   --seed N        repeat an earlier run
@@ -134,12 +133,15 @@ fn arm(bug: Bug) -> Outcome<()> {
 
 #[cfg(not(seeded_bugs))]
 fn arm(_: Bug) -> Outcome<()> {
-    Err("this torture was built without the seeded bugs; cargo xtask torture builds it with them".into())
+    Err("this torture was built without the seeded bugs; build it with SPOOL_SEEDED_BUGS=1".into())
 }
 
 /// Several layers, each in a process of its own, as many at a time as there are cores.
 fn several(wish: &Wish) -> Outcome<ExitCode> {
     let layers: Vec<&Layer> = if wish.layers.is_empty() { ALL.iter().collect() } else { wish.layers.clone() };
+    if layers.is_empty() {
+        return Err("there is no layer yet".into());
+    }
     let start = Instant::now();
     let failed = Mutex::new(Vec::new());
     let commands = layers.iter().map(|layer| wish.again(layer.name)).collect::<Outcome<Vec<Command>>>()?;

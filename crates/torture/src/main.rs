@@ -2,8 +2,10 @@
 //!
 //! `torture` runs all layers, two at a time, each in a process of its own; `torture LAYER…` runs some of them. Every
 //! layer prints what it did and how many violations it saw, and ends with its seed. `torture matrix` proves that the
-//! layers can fail: it sows one bug after the other and has the layers hunt it. Started by `cargo xtask torture`, which
-//! builds the programs, once as they are and once with the seeded bugs.
+//! layers can fail: it sows one bug after the other and has the layers hunt it. The programs are built twice for it, once
+//! as they are and once with the seeded bugs (`SPOOL_SEEDED_BUGS=1`).
+
+#![allow(dead_code, reason = "the layers that use the tools here are being built")]
 
 mod chance;
 mod command;

@@ -1,8 +1,0 @@
-//! Hostile producers, as the same and as another user.
-
-use crate::ground::Ground;
-use crate::layer::{Outcome, Report};
-
-pub(super) fn run(_ground: &Ground) -> Outcome<Report> {
-    Err("this layer is not built yet".into())
-}

@@ -1,8 +1,0 @@
-//! Producers, agents and gateways killed at random.
-
-use crate::ground::Ground;
-use crate::layer::{Outcome, Report};
-
-pub(super) fn run(_ground: &Ground) -> Outcome<Report> {
-    Err("this layer is not built yet".into())
-}

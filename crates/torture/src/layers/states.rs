@@ -1,8 +1,0 @@
-//! What an abstract file system may hold after a crash, a weak one too.
-
-use crate::ground::Ground;
-use crate::layer::{Outcome, Report};
-
-pub(super) fn run(_ground: &Ground) -> Outcome<Report> {
-    Err("this layer is not built yet".into())
-}
