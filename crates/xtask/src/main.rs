@@ -7,6 +7,7 @@
 
 mod openclaw;
 mod runners;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -14,13 +15,17 @@ const USAGE: &str = "\
 usage: cargo xtask <chore>
 chores:
   openclaw [SCENARIO...] [--seed N] [--keep]   the real gateway in the tests (rig, a to j; default: all)
-  runners [--keep]                             the real Codex and Claude Code in the tests";
+  runners [--keep]                             the real Codex and Claude Code in the tests
+  torture [LAYER...] [--seed N] [--time SECONDS] [--full] [--bug NAME]
+                                               every promise, tried where it could break (default: all layers)
+  torture matrix [--full]                      the seeded bugs, and the layers that catch them";
 
 fn main() -> ExitCode {
     let mut args = lexopt::Parser::from_env();
     match args.next() {
         Ok(Some(lexopt::Arg::Value(chore))) if chore == "openclaw" => openclaw::run(args),
         Ok(Some(lexopt::Arg::Value(chore))) if chore == "runners" => runners::run(args),
+        Ok(Some(lexopt::Arg::Value(chore))) if chore == "torture" => torture::run(args),
         Ok(Some(lexopt::Arg::Long("help") | lexopt::Arg::Short('h'))) => {
             println!("{USAGE}");
             ExitCode::SUCCESS

@@ -1,6 +1,19 @@
 //! The layers, the longest first: they run side by side.
 
+mod random;
+mod soak;
+
+use std::time::Duration;
+
 use crate::layer::Layer;
 
+const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
 /// All of them.
-pub(crate) static ALL: &[Layer] = &[];
+#[rustfmt::skip]
+pub(crate) static ALL: &[Layer] = &[
+    Layer { name: "soak", about: "ten minutes of ordinary work, flat", budget: seconds(600), run: soak::run },
+    Layer { name: "random", about: "producers, agents and gateways killed at random", budget: seconds(200), run: random::run },
+];
