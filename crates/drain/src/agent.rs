@@ -2,9 +2,11 @@
 //!
 //! A turn of the loop sweeps if it is time, takes in what was dropped, brings back what is due, sends what may be
 //! sent, writes down what happened, and then waits for the next thing: a ring, a verdict, a timer, the connection, the
-//! stop. Recovery is nothing special: what lies in `sending/` when the agent starts is in doubt, so it is probed.
+//! stop. Recovery is nothing special: what lies in `sending/` when the agent starts is in doubt, so it is probed. And as
+//! time has passed with every wait, it sees first whether the spool is still its own.
 //!
-//! The rooms of the agent: [`crate::sweep`] finds, [`crate::flight`] sends, [`crate::settle`] judges.
+//! The rooms of the agent: [`crate::sweep`] finds, [`crate::flight`] sends, [`crate::settle`] judges,
+//! [`crate::footing`] sees to the ground.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ffi::OsString;
@@ -25,7 +27,8 @@ use spooldir::{Dir, Entry, Error, Id, Spool};
 use tracing::{debug, error, info, warn};
 
 use crate::breaker::{self, Breaker};
-use crate::flight::{self, Landed, Rungs};
+use crate::flight::{self, Landed, Rung, Rungs};
+use crate::footing::{self, Footing};
 use crate::lanes::{Lanes, Quiet};
 use crate::options::Options;
 use crate::runs::{Routed, Seen};
@@ -118,8 +121,8 @@ pub(crate) struct Agent<'a, C: Connector> {
 /// Drains a spool until `shutdown` completes, or with [`Options::once`] until nothing is left to do.
 ///
 /// # Errors
-/// [`Error::Locked`] when another agent drains it; [`Error::Io`] when the spool cannot be read at the start. Later
-/// failures are reported, waited out, and end nothing.
+/// [`Error::Locked`] when another agent drains it, also when that one took it over while we were stopped;
+/// [`Error::Io`] when the spool cannot be read at the start. Later failures are reported, waited out, and end nothing.
 pub async fn run<C>(
     spool: &Spool,
     connector: &C,
@@ -130,12 +133,42 @@ where
     C: Connector,
     C::Gateway: 'static,
 {
-    let _lock = AgentLock::take(spool)?;
+    tokio::pin!(shutdown);
+    let mut lock = AgentLock::take(spool)?;
+    loop {
+        match live(spool, &lock, connector, options, shutdown.as_mut()).await? {
+            Life::Over(summary) => return Ok(summary),
+            Life::Elsewhere(anew) => {
+                warn!("{} was moved away or replaced; starting anew", spool.root().display());
+                lock = anew;
+            }
+        }
+    }
+}
+
+/// How a life of the loop ended.
+enum Life {
+    Over(Summary),
+    /// Another spool is there under the same name, and this is its lock.
+    Elsewhere(AgentLock),
+}
+
+/// Drains until told to stop, or until the spool is another one.
+async fn live<C>(
+    spool: &Spool,
+    lock: &AgentLock,
+    connector: &C,
+    options: &Options,
+    mut shutdown: Pin<&mut impl Future<Output = ()>>,
+) -> Result<Life, Error>
+where
+    C: Connector,
+    C::Gateway: 'static,
+{
     let mut doorbell = Doorbell::watch(&[spool.dir(Dir::New), spool.dir(Dir::Runs)]);
     let mut agent = Agent::new(spool, connector, options);
     agent.recover()?;
     let started = Instant::now();
-    tokio::pin!(shutdown);
     let mut stop_at: Option<Instant> = None;
     let mut rung = true;
     loop {
@@ -164,25 +197,58 @@ where
         let wake = agent.wake_at(now, stop_at, started);
         let has_flights = !agent.flights.is_empty();
         let has_looks = !agent.looks.is_empty();
-        tokio::select! {
+        let happened = tokio::select! {
             biased;
             () = &mut shutdown, if stop_at.is_none() => {
                 info!("stopping; {} deliveries under way", agent.flights.len());
                 stop_at = Some(Instant::now() + options.grace);
+                Happened::Stop
             }
-            Some(landed) = agent.flights.next(), if has_flights => agent.settle(landed),
-            Some(rung) = agent.rungs.1.recv() => agent.on_rung(rung),
-            Some(routed) = agent.looks.next(), if has_looks => agent.on_routed(routed),
-            event = link_event(&mut agent.link) => agent.on_link(event),
-            () = doorbell.ring() => {
-                agent.dirty = true;
-                rung = true;
+            Some(landed) = agent.flights.next(), if has_flights => Happened::Landed(landed),
+            Some(rung) = agent.rungs.1.recv() => Happened::Rung(rung),
+            Some(routed) = agent.looks.next(), if has_looks => Happened::Routed(routed),
+            event = link_event(&mut agent.link) => Happened::Link(event),
+            () = doorbell.ring() => Happened::Ring,
+            () = tokio::time::sleep_until(wake.into()) => Happened::Timer,
+        };
+        let waits = if stop_at.is_none() { Some(shutdown.as_mut()) } else { None };
+        match footing::look(spool, lock, options, waits).await? {
+            Footing::Firm => {}
+            Footing::Mended => {
+                doorbell.rearm();
+                (agent.dirty, rung) = (true, true);
             }
-            () = tokio::time::sleep_until(wake.into()) => {}
+            // What was under way is left as a crash would leave it.
+            Footing::Anew(lock) => return Ok(Life::Elsewhere(lock)),
+            Footing::Nowhere => {
+                agent.sum_up();
+                return Ok(Life::Over(agent.summary));
+            }
+        }
+        match happened {
+            Happened::Landed(landed) => agent.settle(landed),
+            Happened::Rung(rung) => agent.on_rung(rung),
+            Happened::Routed(routed) => agent.on_routed(routed),
+            Happened::Link(event) => agent.on_link(event),
+            Happened::Ring => (agent.dirty, rung) = (true, true),
+            Happened::Stop | Happened::Timer => {}
         }
     }
-    agent.finish(&doorbell);
-    Ok(agent.summary)
+    agent.sum_up();
+    agent.told = None;
+    agent.write_down(&doorbell);
+    Ok(Life::Over(agent.summary))
+}
+
+/// What ended a wait of the loop.
+enum Happened<G> {
+    Stop,
+    Landed(Landed),
+    Rung(Rung),
+    Routed(Routed),
+    Link(LinkEvent<G>),
+    Ring,
+    Timer,
 }
 
 /// What the connection did.
@@ -443,7 +509,8 @@ where
         }
     }
 
-    fn finish(&mut self, doorbell: &Doorbell) {
+    /// The end: what it came to, and what is left.
+    fn sum_up(&mut self) {
         let under_way = self.flights.len();
         if under_way > 0 {
             info!("{under_way} deliveries are left under way; the next start asks the gateway about them");
@@ -456,7 +523,5 @@ where
             self.summary.gateway = self.breaker.reason().map(Into::into);
         }
         self.summary.refused = matches!(self.breaker.state(), breaker::State::Refused { .. });
-        self.told = None;
-        self.write_down(doorbell);
     }
 }

@@ -170,6 +170,24 @@ impl Spool {
         Ok(spool)
     }
 
+    /// Looks again whether this is still a spool that may be used: its directories may have been replaced or opened to
+    /// others since.
+    ///
+    /// # Errors
+    /// [`Error::Layout`] with what is wrong.
+    pub fn check(&self) -> Result<(), Error> {
+        self.check_root()?;
+        self.check_dirs()
+    }
+
+    /// As [`Spool::check`], for when another spool may be there under the same name: its format too.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn recheck(&self) -> Result<(), Error> {
+        Spool::open_on(&self.root, Arc::clone(&self.fs)).map(drop)
+    }
+
     /// The directory it is.
     pub fn root(&self) -> &Path {
         &self.root
@@ -245,6 +263,15 @@ impl Spool {
                         format!("{} in it is on another file system, so nothing can be renamed", dir.name());
                     return self.refuse(why, exit::CONFIG);
                 }
+                Some(meta) if meta.uid != rustix::process::geteuid().as_raw() => {
+                    let why =
+                        format!("{} in it belongs to another user; give it to the spool's owner", dir.name());
+                    return self.refuse(why, exit::PERMISSION);
+                }
+                Some(meta) if meta.mode & 0o022 != 0 => {
+                    let why = format!("others may write into {} in it; run chmod 700 on it", dir.name());
+                    return self.refuse(why, exit::PERMISSION);
+                }
                 Some(_) => {}
                 None => {
                     let why =
@@ -296,6 +323,22 @@ mod tests {
         std::fs::write(root.join("format"), "spool 2\n").unwrap();
         assert!(reason(Spool::create(&root)).contains("update the program"));
         std::fs::write(root.join("format"), FORMAT).unwrap();
+        let spool = Spool::open(&root).unwrap();
+        for dir in Dir::ALL {
+            // A drop directory of several users is no spool: whoever can write there can take an honest name first.
+            for mode in [0o1733, 0o777, 0o720] {
+                std::fs::set_permissions(spool.dir(dir), std::fs::Permissions::from_mode(mode)).unwrap();
+                assert!(
+                    reason(Spool::create(&root)).contains(&format!("others may write into {}", dir.name()))
+                );
+                assert!(spool.check().is_err());
+            }
+            std::fs::set_permissions(spool.dir(dir), std::fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        if std::os::unix::fs::chown(root.join("new"), Some(65_534), None).is_ok() {
+            assert!(reason(Spool::create(&root)).contains("new in it belongs to another user"));
+            std::os::unix::fs::chown(root.join("new"), Some(0), None).unwrap();
+        }
         std::fs::remove_dir(root.join("new")).unwrap();
         assert!(reason(Spool::open(&root)).contains("new in it is missing"));
         std::fs::write(root.join("new"), "x").unwrap();

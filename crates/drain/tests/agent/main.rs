@@ -3,6 +3,7 @@
 
 mod delivery;
 mod records;
+mod replaced;
 mod runs;
 mod support;
 mod trouble;

@@ -1,7 +1,7 @@
 //! A spool, a gateway, and an agent between them that can be stopped and killed.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use spool_gateway::openclaw::{Config, Deadlines};
 use spool_gateway::secret::Source;
 use spooldir::fs::Fs;
 use spooldir::journal::Line;
-use spooldir::{Dir, Entry, Id, Spool};
+use spooldir::{Dir, Entry, Error, Id, Spool};
 
 /// No test waits longer than this for anything.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -64,7 +64,7 @@ impl Bench {
         std::fs::write(&self.token, token).unwrap();
     }
 
-    fn connector(&self) -> OpenClawConnector {
+    pub fn connector(&self) -> OpenClawConnector {
         let mut config = Config::new(self.fake.url());
         config.token = Some(Source::File(self.token.clone()));
         config.identity_dir = Some(self.home.path().join("identity"));
@@ -103,6 +103,18 @@ impl Bench {
                 panic!("the agent ended by itself: {summary:?}")
             }
         }
+    }
+
+    /// Runs an agent that nobody stops until it ends by itself; what the story gives is kept until then.
+    pub async fn run_to_its_end<T>(&self, story: impl Future<Output = T>) -> Result<Summary, Error> {
+        let connector = self.connector();
+        let agent = spool_drain::run(&self.spool, &connector, &self.options, std::future::pending());
+        let (ended, _kept) = tokio::join!(tokio::time::timeout(LIMIT, agent), story);
+        ended.unwrap()
+    }
+
+    pub fn home(&self) -> &Path {
+        self.home.path()
     }
 
     pub async fn once(&self) -> Summary {
