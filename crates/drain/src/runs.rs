@@ -83,8 +83,12 @@ where
         }
         // Its wrapper may have closed it between the list and the look.
         let Some(intent) = self.spool.intent(id)? else { return Ok(()) };
-        if self.spool.find(id)?.is_none() {
-            self.publish_lost(id, &intent)?;
+        match self.spool.find(id)? {
+            None => self.publish_lost(id, &intent)?,
+            // Whoever published it may have died before the flush. The intent is all there is of the run on the disk
+            // until its completion is there too.
+            Some(_) if spool_seeded::is(spool_seeded::Bug::CloseUnflushed) => {}
+            Some(completion) => self.spool.flush(&completion)?,
         }
         self.spool.close_run(id)?;
         self.runs.remove(id);
@@ -104,8 +108,12 @@ where
                 self.dirty = true;
                 Ok(())
             }
+            Ok(Published::Before(_)) => Ok(()),
             // Somebody was faster.
-            Ok(Published::Before(_)) | Err(Error::Conflict { .. }) => Ok(()),
+            Err(Error::Conflict { .. }) => match self.spool.find(id)? {
+                Some(completion) => self.spool.flush(&completion),
+                None => Ok(()),
+            },
             Err(e) => Err(e),
         }
     }

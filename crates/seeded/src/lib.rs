@@ -64,6 +64,7 @@ pub enum Bug {
     TokenAbroad,
     TextInJournal,
     ConfigPanics,
+    CloseUnflushed,
 }
 
 struct Row(Bug, &'static str, &'static str, &'static [&'static str]);
@@ -124,6 +125,7 @@ static ROWS: &[Row] = &[
     Row(Bug::TokenAbroad, "token-abroad", "the token is sent to another machine without TLS", &["secrets"]),
     Row(Bug::TextInJournal, "text-in-journal", "the journal repeats what a record says", &["secrets"]),
     Row(Bug::ConfigPanics, "config-panics", "a strange configuration ends the program with a panic", &["fuzz"]),
+    Row(Bug::CloseUnflushed, "close-unflushed", "a run is closed for a completion that nobody has flushed", &["model"]),
 ];
 
 impl Bug {

@@ -109,10 +109,13 @@ impl Spool {
         })
     }
 
-    /// Flushes what a record that was published before owes its presence to. Whoever published it may have died before
-    /// the flush, and no later move flushes anything by itself: where the entry stands now, its name may be as little
-    /// on the disk as the one it had in `new/`.
-    fn sync_before(&self, entry: &Entry) -> Result<(), Error> {
+    /// Flushes what an entry owes its presence to. Whoever published it may have died before the flush, and no later
+    /// move flushes anything by itself: where it stands now, its name may be as little on the disk as the one it had in
+    /// `new/`.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] when it cannot be flushed.
+    pub fn flush(&self, entry: &Entry) -> Result<(), Error> {
         if entry.dir() != Dir::New {
             self.sync(entry.dir(), &entry.id)?;
         }
@@ -132,7 +135,7 @@ impl Spool {
             match self.fs().read(&self.path(&entry), MAX_BYTES) {
                 Ok(content) if content.bytes == bytes => {
                     if !is(Bug::ExistsIsOk) {
-                        self.sync_before(&entry)?;
+                        self.flush(&entry)?;
                     }
                     return Ok(Some(Published::Before(entry.state)));
                 }

@@ -1,5 +1,9 @@
 //! Jobs whose wrapper is gone.
 
+use std::sync::Arc;
+
+use spool_gateway::fake;
+use spooldir::fault::FaultyFs;
 use spooldir::run::{Intent, boot_id};
 use spooldir::{Dir, Id};
 
@@ -80,4 +84,23 @@ async fn the_route_of_the_conversation_is_remembered_when_the_run_is_first_seen(
     .await;
     assert_eq!(b.fake.chat_messages("telegram", "telegram:77001").len(), 1);
     assert_eq!(b.fake.chat_messages("telegram", "telegram:77002").len(), 0);
+}
+
+/// The wrapper died between the name of the completion and its flush: without the intent, and with a power cut now,
+/// nobody would know of the run any more.
+#[tokio::test]
+async fn a_run_is_closed_only_when_its_completion_is_on_the_disk() {
+    let fs = FaultyFs::default();
+    let b = Bench::with(fake::Options::with_token("secret"), Arc::new(fs.clone())).await;
+    let id = Id::mint();
+    drop(b.spool.open_run(&id, &intent(&id)).unwrap());
+    let record = format!(r#"{{"text":"done","id":"{id}"}}"#);
+    fs.fail_verb("sync_dir", 5, 1);
+    assert!(b.spool.publish(&id, record.as_bytes(), true).is_err());
+    let before = fs.steps().len();
+    b.run(b.until("the run is closed", |b| b.spool.runs().unwrap().is_empty())).await;
+    let steps = fs.steps().split_off(before);
+    let flushed = steps.iter().position(|s| s.starts_with("sync_dir") && s.ends_with("/new"));
+    let closed = steps.iter().position(|s| s.starts_with("remove") && s.contains("/runs/"));
+    assert!(flushed.is_some() && flushed < closed, "{steps:?}");
 }
