@@ -81,6 +81,10 @@ where
                 groups.entry(key.to_string()).or_insert_with(|| (key, Vec::new())).1.push(entry);
             }
         })?;
+        if !groups.is_empty() && !spool_seeded::is(Bug::RecoverUnflushed) {
+            // Whoever moved them there may have died before the flush; it is made up for before anything is sent.
+            self.unsynced = true;
+        }
         for (key, entries) in groups.into_values() {
             self.recover_delivery(key, entries);
         }

@@ -65,6 +65,7 @@ pub enum Bug {
     TextInJournal,
     ConfigPanics,
     CloseUnflushed,
+    RecoverUnflushed,
 }
 
 struct Row(Bug, &'static str, &'static str, &'static [&'static str]);
@@ -126,6 +127,7 @@ static ROWS: &[Row] = &[
     Row(Bug::TextInJournal, "text-in-journal", "the journal repeats what a record says", &["secrets"]),
     Row(Bug::ConfigPanics, "config-panics", "a strange configuration ends the program with a panic", &["fuzz"]),
     Row(Bug::CloseUnflushed, "close-unflushed", "a run is closed for a completion that nobody has flushed", &["model"]),
+    Row(Bug::RecoverUnflushed, "recover-unflushed", "what a dead agent moved into sending/ is sent without a flush", &["model"]),
 ];
 
 impl Bug {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use spool_gateway::fake::{self, At, Fault, Model, Rule};
 use spooldir::fault::FaultyFs;
-use spooldir::{Dir, Event, State};
+use spooldir::{Dir, Entry, Event, Key, State};
 
 use crate::support::{Bench, INTERNAL, ROUTED};
 
@@ -325,4 +325,20 @@ async fn a_graceful_stop_waits_for_the_verdict() {
     let id = b.put(ROUTED, "x", "");
     let ((), summary) = b.run(b.until("it is committed", |b| b.commits(&id) == 1)).await;
     assert_eq!(summary.delivered, 1);
+}
+
+#[tokio::test]
+async fn what_a_dead_agent_took_is_flushed_before_it_is_sent() {
+    let fs = FaultyFs::default();
+    let b = Bench::with(fake::Options::with_token("secret"), Arc::new(fs.clone())).await;
+    let id = b.put(ROUTED, "x", "");
+    // It died between the rename and the flush.
+    b.spool.advance(&Entry::new(id, State::Pending), &Event::Take { key: Key::mint() }).unwrap();
+    let before = fs.steps().len();
+    b.run(b.until_done(1)).await;
+    let steps = fs.steps().split_off(before);
+    let flushed = |dir: &str| steps.iter().position(|s| s.starts_with("sync_dir") && s.ends_with(dir));
+    let retired = steps.iter().position(|s| s.starts_with("rename") && s.contains("/sending/"));
+    assert!(flushed("/sending").is_some() && flushed("/new").is_some(), "{steps:?}");
+    assert!(flushed("/sending") < retired && flushed("/new") < retired, "{steps:?}");
 }
