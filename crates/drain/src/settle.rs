@@ -158,8 +158,11 @@ where
         self.change_key(flight, &Event::Rekey, key, reason);
     }
 
+    /// All of a delivery's records get the new key, or nothing is sent: apart, the gateway would take the second part
+    /// for a repetition of the first.
     fn change_key(&mut self, flight: Flight, event: &Event, key: spooldir::Key, reason: &str) {
         let mut entries = Vec::new();
+        let mut is_half = false;
         for (entry, record) in flight.entries {
             match self.spool.advance(&entry, event) {
                 Ok(moved) => {
@@ -167,14 +170,20 @@ where
                     entries.push((moved, record));
                 }
                 Err(e) => {
-                    // It stays under its old key, which the next sweep takes up and probes.
                     warn!("{e}");
                     self.index.remove(&entry.id);
+                    // One that is gone was moved by a person, and is no longer part of it.
+                    is_half |= !matches!(e, Error::Entry { .. });
                 }
             }
         }
         self.unsynced = true;
-        if !entries.is_empty() {
+        if is_half && !spool_seeded::is(Bug::HalfMoved) {
+            // The next sweep takes all of them up, finishes the change, and asks the gateway.
+            for (entry, _) in &entries {
+                self.index.remove(&entry.id);
+            }
+        } else if !entries.is_empty() {
             let session = flight.session.clone();
             let sealed = Flight { key, entries, ..flight }.seal(false);
             self.lanes.resume(&session, sealed, Instant::now());

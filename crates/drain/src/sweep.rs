@@ -85,10 +85,48 @@ where
             // Whoever moved them there may have died before the flush; it is made up for before anything is sent.
             self.unsynced = true;
         }
+        if !spool_seeded::is(Bug::HalfMoved) {
+            self.finish_changes(&mut groups);
+        }
         for (key, entries) in groups.into_values() {
             self.recover_delivery(key, entries);
         }
         Ok(())
+    }
+
+    /// Finishes changes of key that were cut in half. Of the records of one delivery some have the new key already:
+    /// then the old one was proved to be burnt (or its turn to be untold) for all of them, and under the new one nothing
+    /// was sent, for that waits for all names and their flush. Apart, the gateway would take the second part for a
+    /// repetition of the first.
+    fn finish_changes(&mut self, groups: &mut BTreeMap<String, (Key, Vec<Entry>)>) {
+        let keys: Vec<Key> = groups.values().map(|(key, _)| key.clone()).collect();
+        for old in &keys {
+            let furthest =
+                keys.iter().filter(|key| key.follows(old)).reduce(|a, b| if b.follows(a) { b } else { a });
+            let Some(new) = furthest else { continue };
+            let Some((_, behind)) = groups.remove(&old.to_string()) else { continue };
+            let moved: Vec<Option<Entry>> =
+                behind.into_iter().map(|entry| self.catch_up(entry, new)).collect();
+            if moved.contains(&None) {
+                // They wait for each other; the next sweep tries again.
+                groups.remove(&new.to_string());
+            } else if let Some((_, group)) = groups.get_mut(&new.to_string()) {
+                group.extend(moved.into_iter().flatten());
+            }
+        }
+    }
+
+    /// Moves an entry on until it has a later key of its delivery.
+    fn catch_up(&mut self, mut entry: Entry, key: &Key) -> Option<Entry> {
+        while entry.state.key() != Some(key) {
+            let own = entry.state.key()?;
+            let event = if own.purpose() == key.purpose() { Event::Rekey } else { Event::Tell };
+            if !key.follows(own) {
+                return None;
+            }
+            entry = self.advance(&entry, &event, None)?;
+        }
+        Some(entry)
     }
 
     fn recover_delivery(&mut self, key: Key, entries: Vec<Entry>) {

@@ -66,6 +66,7 @@ pub enum Bug {
     ConfigPanics,
     CloseUnflushed,
     RecoverUnflushed,
+    HalfMoved,
 }
 
 struct Row(Bug, &'static str, &'static str, &'static [&'static str]);
@@ -128,6 +129,7 @@ static ROWS: &[Row] = &[
     Row(Bug::ConfigPanics, "config-panics", "a strange configuration ends the program with a panic", &["fuzz"]),
     Row(Bug::CloseUnflushed, "close-unflushed", "a run is closed for a completion that nobody has flushed", &["model"]),
     Row(Bug::RecoverUnflushed, "recover-unflushed", "what a dead agent moved into sending/ is sent without a flush", &["model"]),
+    Row(Bug::HalfMoved, "half-moved", "a change of key that a crash cut in half is not finished before the gateway is asked", &["model"]),
 ];
 
 impl Bug {

@@ -111,6 +111,13 @@ impl Key {
         Key { base: self.base.clone(), purpose: Purpose::Tell, epoch: 1 }
     }
 
+    /// Whether this is a later key of the same delivery: the telling after the delivery, a later epoch after an
+    /// earlier one.
+    pub fn follows(&self, earlier: &Key) -> bool {
+        let rank = |key: &Key| (key.purpose == Purpose::Tell, key.epoch);
+        self.base == earlier.base && rank(self) > rank(earlier)
+    }
+
     /// The keys of the earlier epochs, oldest first, at most the last 16: a probe asks for each.
     pub fn former(&self) -> Vec<Key> {
         (self.epoch.saturating_sub(16).max(1)..self.epoch)

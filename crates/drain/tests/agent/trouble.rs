@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use spool_gateway::fake::{self, At, Fault, Model, Rule};
 use spooldir::fault::FaultyFs;
-use spooldir::{Dir, Entry, Event, Key, State};
+use spooldir::{Dir, Entry, Event, Id, Key, State};
 
 use crate::support::{Bench, INTERNAL, ROUTED};
 
@@ -325,6 +325,47 @@ async fn a_graceful_stop_waits_for_the_verdict() {
     let id = b.put(ROUTED, "x", "");
     let ((), summary) = b.run(b.until("it is committed", |b| b.commits(&id) == 1)).await;
     assert_eq!(summary.delivered, 1);
+}
+
+/// Two records in one delivery whose key the gateway has burnt, and an agent that is dead; their order is that of `ids`.
+async fn burnt(b: &Bench) -> (Vec<Id>, Vec<Entry>) {
+    b.fake.rule(Rule::on("agent").then(Fault::Crash(At::Accepted, None)));
+    let ids = vec![b.put(ROUTED, "one", ""), b.put(ROUTED, "two", "")];
+    b.run_and_kill(b.until("the gateway is dead", |b| !b.fake.is_up())).await;
+    b.fake.restart().await.unwrap();
+    let mut taken = b.entries(Dir::Sending);
+    taken.sort_by_key(|entry| entry.id.to_string());
+    assert_eq!(taken.len(), 2);
+    assert_eq!(taken[0].state.key(), taken[1].state.key());
+    (ids, taken)
+}
+
+#[tokio::test]
+async fn a_change_of_key_that_a_crash_cut_in_half_is_finished_before_anything_is_sent() {
+    for half in [0, 1] {
+        let b = Bench::new().await;
+        let (ids, taken) = burnt(&b).await;
+        b.spool.advance(&taken[half], &Event::Rekey).unwrap();
+        b.run(b.until_done(2)).await;
+        for id in &ids {
+            assert_eq!(b.commits(id), 1, "{id} of {ids:?}, {half}");
+        }
+        assert_eq!(b.fake.all_commits().len(), 1, "they stay together");
+        b.audit();
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_key_that_the_disk_cut_in_half_is_finished_before_anything_is_sent() {
+    let fs = FaultyFs::default();
+    let b = Bench::with(fake::Options::with_token("secret"), Arc::new(fs.clone())).await;
+    let (ids, _) = burnt(&b).await;
+    fs.fail_verb("rename", 5, 1);
+    b.run(b.until_done(2)).await;
+    for id in &ids {
+        assert_eq!(b.commits(id), 1, "{id} of {ids:?}");
+    }
+    b.audit();
 }
 
 #[tokio::test]
