@@ -1,6 +1,7 @@
 //! The layers, the longest first: they run side by side.
 
 mod random;
+mod scenes;
 mod soak;
 
 use std::time::Duration;
