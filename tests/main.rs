@@ -19,6 +19,7 @@ mod put;
 mod run;
 mod session;
 mod support;
+mod torture;
 mod wait;
 
 #[test]

@@ -99,7 +99,13 @@ pub const OPTIONS: &[Opt] = &[
         "DIR",
         "a home of Codex, as often as there are homes; else CODEX_HOME and the usual ones",
     ),
-    opt("dir", "DIR", "the runner's configuration directory, instead of the one in the home directory"),
+    opt(
+        "dir",
+        "DIR",
+        "adapt: the runner's configuration directory; torture: the directory to try, instead of the spool's",
+    ),
+    opt("until-cut", "", "write records and say which are kept, until the power is cut"),
+    opt("after-cut", "NUMBER", "judge what is left, by the last number that was said before the cut"),
     opt("ping", "", "send a record there and tell what became of it"),
     opt("timeout", "DURATION", "how long to wait, e.g. 30s, 5m, 1h [2m]"),
     opt("stay", "", "leave gateway and agent running afterwards, to be tried by hand, until Ctrl-C"),
@@ -191,6 +197,15 @@ pub const VERBS: &[Verb] = &[
         &["spool", "session", "ping", "timeout", "json"],
     ),
     verb(
+        "torture",
+        Takes::Nothing,
+        "try what the file system under the spool really guarantees",
+        "Takes some seconds, and leaves nothing behind. Exits 0 when every promise is kept, 1 when one is broken.\n\
+         Only a power cut shows whether the disk keeps what it says it has flushed: start --until-cut from\n\
+         another machine, cut the power, and give the last number that you saw to --after-cut.",
+        &["spool", "dir", "until-cut", "after-cut", "json"],
+    ),
+    verb(
         "demo",
         Takes::Nothing,
         "show all of it in a temporary spool with a built-in gateway",
@@ -223,6 +238,8 @@ pub struct Args {
     pub remove: bool,
     pub codex_homes: Vec<PathBuf>,
     pub dir: Option<PathBuf>,
+    pub until_cut: bool,
+    pub after_cut: Option<u64>,
     pub ping: bool,
     pub timeout: Option<Duration>,
     pub ids: Vec<String>,
@@ -309,6 +326,8 @@ impl Args {
             "remove" => self.remove = true,
             "codex-home" => self.codex_homes.push(parser.value()?.into()),
             "dir" => self.dir = Some(parser.value()?.into()),
+            "until-cut" => self.until_cut = true,
+            "after-cut" => self.after_cut = Some(parser.value()?.parse()?),
             "ping" => self.ping = true,
             "timeout" => self.timeout = Some(parser.value()?.parse::<Length>()?.0),
             other => return Err(format!("there is no option --{other}").into()),
@@ -370,6 +389,9 @@ fn check(verb: &Verb, used: &[&'static Opt], args: &Args) -> Result<(), String> 
     if verb.name == "adapt" {
         check_adapt(args)?;
     }
+    if args.until_cut && args.after_cut.is_some() {
+        return Err("--until-cut and --after-cut: one before the power cut, one after it".to_owned());
+    }
     if args.timeout.is_some() && !args.ping {
         return Err("--timeout goes with --ping".to_owned());
     }
@@ -430,6 +452,7 @@ mod tests {
                 let value = match *name {
                     "state" => "dead",
                     "timeout" => "30s",
+                    "after-cut" => "42",
                     _ => "x",
                 };
                 let value = if option.value.is_empty() { "" } else { value };

@@ -46,7 +46,7 @@ fn all(out: &mut dyn Write) -> io::Result<()> {
         "\nAn ID is the whole id or the first characters of it, at least four, if only one entry has them.\n\
          Exit numbers: 0 done, 64 usage, 65 no such entry or not allowed, 69 another agent is running\n\
          or a ping was stopped, 73 or 74 cannot be written or read, 75 try again later, 77 no permission,\n\
-         78 configuration; status, audit and adapt --check: 1, 3."
+         78 configuration; status, audit, torture and adapt --check: 1, 3."
     )
 }
 

@@ -10,8 +10,8 @@
 //!
 //! The rooms: `args` (the command line) and `help`; `find` (which entry is meant), `history` (what the journal knows
 //! of it), `view` (how it is shown), `runs` (jobs in progress), `when` (times); `discover` and `openclaw_config` (where
-//! the gateway is and what opens it); then the verbs, of which `adapt` (other programs' configuration) has rooms of its
-//! own.
+//! the gateway is and what opens it); then the verbs, of which `adapt` (other programs' configuration) and
+//! `torture` (the promises of the file system) have rooms of their own.
 
 mod adapt;
 mod args;
@@ -30,6 +30,7 @@ mod runs;
 mod session;
 mod show;
 mod status;
+mod torture;
 mod view;
 mod when;
 
@@ -107,6 +108,7 @@ fn run(call: Call) -> Result<u8, Failure> {
         Call::Verb("adapt", args) => adapt::run(&args, &mut out)?,
         Call::Verb("session", args) => session::run(&args, &mut out)?,
         Call::Verb("drain", args) => drain::run(&args)?,
+        Call::Verb("torture", args) => torture::run(&args, &mut out)?,
         Call::Verb("demo", args) => {
             drop(out);
             return demo::run(&args);
