@@ -21,6 +21,7 @@ use crate::fs::Unfit;
 use crate::layout::{Dir, Spool};
 use crate::name::Id;
 use crate::open;
+use crate::record::{Deliver, MAX_LABEL, Notify, check_session_key};
 
 /// The largest intent, in bytes.
 const MAX_INTENT: u64 = 256 * 1024;
@@ -360,7 +361,24 @@ pub fn lost_record(
     record
 }
 
+/// The most of a text of an intent that a completion repeats, in bytes.
+const MAX_TEXT: usize = 4096;
+/// The most of its command line.
+const MAX_COMMAND: usize = 8 * 1024;
+
+/// What of a text may stand in a record: no NUL, and not more than so many bytes.
+fn fit(text: &str, most: usize) -> String {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].replace('\0', "?")
+}
+
 /// The members that every completion of a run has, its end excepted.
+///
+/// An intent may have been written by another version, or by hand. What no record may say is left out or cut, so that
+/// the end of a job is reported whatever its intent says: without a good session it is held.
 pub fn completion(spool: &Spool, id: &Id, intent: &Intent) -> BTreeMap<&'static str, serde_json::Value> {
     use serde_json::{Value, json};
     let mut record: BTreeMap<&'static str, Value> = BTreeMap::new();
@@ -369,17 +387,34 @@ pub fn completion(spool: &Spool, id: &Id, intent: &Intent) -> BTreeMap<&'static 
             record.insert(name, value);
         }
     };
+    let text = |text: &Option<String>| text.as_deref().map(|text| fit(text, MAX_TEXT));
     put("id", Some(id.as_str().into()));
-    put("sessionKey", intent.session_key.clone().map(Value::from));
-    put("label", intent.label.clone().map(Value::from));
-    put("notify", intent.notify.clone().map(Value::from));
-    put("deliver", intent.deliver.clone().map(Value::from));
-    put("traceparent", intent.traceparent.clone().map(Value::from));
-    put("route", spool.route_of(id, intent).and_then(|route| serde_json::to_value(route).ok()));
+    let is_session = |key: &&String| check_session_key(key).is_ok();
+    put("sessionKey", intent.session_key.as_ref().filter(is_session).map(|key| key.as_str().into()));
+    let label = text(&intent.label).map(|label| label.chars().take(MAX_LABEL).collect::<String>());
+    put("label", label.map(Value::from));
+    put("notify", intent.notify.as_deref().and_then(Notify::from_word).map(|word| word.as_str().into()));
+    put("deliver", intent.deliver.as_deref().and_then(Deliver::from_word).map(|word| word.as_str().into()));
+    put("traceparent", text(&intent.traceparent).map(Value::from));
+    let route = spool.route_of(id, intent).filter(|route| !route.channel.is_empty() && !route.to.is_empty());
+    let route = route.map(|route| RunRoute {
+        channel: fit(&route.channel, MAX_TEXT),
+        to: fit(&route.to, MAX_TEXT),
+        account_id: text(&route.account_id),
+        thread_id: text(&route.thread_id),
+    });
+    put("route", route.and_then(|route| serde_json::to_value(route).ok()));
+    let mut room = MAX_COMMAND;
+    let words = intent.command.iter().map_while(|word| {
+        let word = (room > 0).then(|| fit(word, room))?;
+        room = room.saturating_sub(word.len() + 1);
+        Some(word)
+    });
+    let command: Vec<String> = words.collect();
     put(
         "task",
         Some(json!({
-            "runner": "spool-run", "command": intent.command, "cwd": intent.cwd, "host": intent.host,
+            "runner": "spool-run", "command": command, "cwd": text(&intent.cwd), "host": text(&intent.host),
             "startedAt": intent.started_at,
         })),
     );
@@ -544,6 +579,35 @@ mod tests {
         std::fs::remove_file(&log).unwrap();
         fifo(&log);
         assert!(tail(&log, 40, 100).is_err(), "a FIFO");
+    }
+
+    #[test]
+    fn whatever_an_intent_says_its_end_is_a_good_record() {
+        let (_home, spool) = spool();
+        let id = Id::mint();
+        let route =
+            |to: &str| RunRoute { channel: "c\0".into(), to: to.into(), account_id: None, thread_id: None };
+        for (intent, has_session) in [
+            (Intent { session_key: Some("a\nb".into()), ..intent(&id) }, false),
+            (Intent { session_key: Some(" ".into()), label: Some("x".repeat(1000)), ..intent(&id) }, false),
+            (Intent { notify: Some("later".into()), deliver: Some("by-hand".into()), ..intent(&id) }, true),
+            (Intent { cwd: Some("/a\0b".into()), traceparent: Some("\0".into()), ..intent(&id) }, true),
+            (
+                Intent {
+                    command: vec!["\u{1}".repeat(5000); 60],
+                    cwd: Some("é".repeat(99_999)),
+                    ..intent(&id)
+                },
+                true,
+            ),
+            (Intent { route: Some(route("")), ..intent(&id) }, true),
+            (Intent { route: Some(route("t\0")), ..intent(&id) }, true),
+        ] {
+            let json = serde_json::to_vec(&lost_record(&spool, &id, &intent, 5)).unwrap();
+            let record = Record::parse(&json).unwrap_or_else(|flaw| panic!("{flaw}: {intent:?}"));
+            assert_eq!(record.session_key.is_some(), has_session, "{intent:?}");
+            assert_eq!(record.notify, Notify::Always);
+        }
     }
 
     #[test]
