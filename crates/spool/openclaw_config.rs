@@ -67,7 +67,10 @@ fn port(value: Option<&Value>, env: Env<'_>) -> Result<Option<u16>, String> {
     let wrong = || "gateway.port is not a port number".to_owned();
     match value {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => expand(text, env)?.trim().parse().map(Some).map_err(|_| wrong()),
+        Some(Value::String(text)) => match expand(text, env)?.trim().parse() {
+            Ok(port) if port > 0 => Ok(Some(port)),
+            _ => Err(wrong()),
+        },
         Some(number) => {
             // A JSON5 number may be written as 18789.0 or 0x4965.
             let number = number.as_f64().filter(|n| n.fract() == 0.0 && (1.0..=65535.0).contains(n));
@@ -257,7 +260,7 @@ mod tests {
         for empty in ["{}", "{gateway: {}}", "{gateway: {auth: null, port: null}}", "[]", "null"] {
             assert_eq!(of(empty), Ok(Settings::default()), "{empty}");
         }
-        for port in ["0", "65536", "1.5", "-1", "true", "'x'", "[]"] {
+        for port in ["0", "65536", "1.5", "-1", "true", "'x'", "'0'", "[]"] {
             assert!(
                 of(&format!("{{gateway: {{port: {port}}}}}")).unwrap_err().contains("gateway.port"),
                 "{port}"

@@ -131,7 +131,20 @@ impl Target {
         if tls && cfg!(not(feature = "tls")) {
             return Err(refuse("this program was built without TLS; use a tunnel to loopback"));
         }
-        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        // A port that is none is a slip of the pen, not a wish for the default one.
+        let after_host =
+            uri.authority().and_then(|a| a.as_str().strip_prefix(uri.host()?)).unwrap_or_default();
+        let port = match after_host.strip_prefix(':').map(|port| port.parse::<u16>()) {
+            None if after_host.is_empty() => {
+                if tls {
+                    443
+                } else {
+                    80
+                }
+            }
+            Some(Ok(port)) if port > 0 => port,
+            _ => return Err(refuse("what follows its host is no port")),
+        };
         Ok(Target { tls, host, port, loopback })
     }
 }
@@ -166,6 +179,12 @@ mod tests {
             "http://127.0.0.1:1",
             "127.0.0.1:1",
             "ws://user:hunter2@127.0.0.1:1",
+            "ws://127.0.0.1:",
+            "ws://127.0.0.1:0",
+            "ws://127.0.0.1:99999",
+            "ws://127.0.0.1:18789x",
+            "ws://127.0.0.1:1[::1]2",
+            "ws://[::1]1",
             "wss://example.org",
             "",
         ] {
@@ -173,6 +192,8 @@ mod tests {
             assert_eq!(trouble.kind, Kind::Refused, "{url}");
             assert!(!trouble.reason.contains("hunter2"), "{trouble}");
         }
+        assert_eq!(target("ws://[::1]:18789/x", false).map(|target| target.port), Ok(18789));
+        assert_eq!(target("ws://localhost?x", false).map(|target| target.port), Ok(80));
         assert_eq!(target("wss://example.org", true).is_ok(), cfg!(feature = "tls"));
     }
 }
