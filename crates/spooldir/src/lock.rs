@@ -118,13 +118,13 @@ mod tests {
         let spool = Spool::create(&root).unwrap();
         let lock = AgentLock::take(&spool).unwrap();
         assert!(lock.is_at(&spool).unwrap());
-        std::fs::rename(&root, home.path().join("away")).unwrap();
+        rustix::fs::rename(&root, home.path().join("away")).unwrap();
         assert!(!lock.is_at(&spool).unwrap());
         let other = AgentLock::take(&Spool::create(&root).unwrap()).unwrap();
         assert!(other.is_at(&spool).unwrap() && !lock.is_at(&spool).unwrap());
         drop(other);
         std::fs::remove_dir_all(&root).unwrap();
-        std::fs::rename(home.path().join("away"), &root).unwrap();
+        rustix::fs::rename(home.path().join("away"), &root).unwrap();
         assert!(lock.is_at(&spool).unwrap());
     }
 }
