@@ -103,7 +103,7 @@ impl Spool {
         self.fs().append(&path, &bytes).at("append to", path)
     }
 
-    /// The files of the journal, oldest first.
+    /// The files of the journal, oldest first. What we did not name is not ours to read.
     ///
     /// # Errors
     /// [`Error::Io`] when the directory cannot be listed.
@@ -112,7 +112,7 @@ impl Spool {
         let mut files = Vec::new();
         self.fs()
             .list(&dir, &mut |name, is_file| {
-                if is_file && name.as_encoded_bytes().ends_with(b".jsonl") {
+                if is_file && is_day(name) {
                     files.push(dir.join(name));
                 }
                 ControlFlow::Continue(())
@@ -146,7 +146,7 @@ impl Spool {
     /// [`Error::Io`].
     pub fn prune_journal(&self, now_ms: u64) -> Result<usize, Error> {
         let oldest = format!("{}.jsonl", day_of(now_ms.saturating_sub(KEEP_DAYS * 86_400_000)));
-        let is_old = |path: &PathBuf| path.file_name().is_some_and(|name| is_day(name) && *name < *oldest);
+        let is_old = |path: &PathBuf| path.file_name().is_some_and(|name| *name < *oldest);
         let old = self.journal_files()?.into_iter().filter(is_old);
         let mut gone = 0;
         for path in old {
@@ -157,7 +157,7 @@ impl Spool {
     }
 }
 
-/// Whether a name is one that we give: `YYYY-MM-DD.jsonl`. Nothing else is ours to remove.
+/// Whether a name is one that we give: `YYYY-MM-DD.jsonl`. Nothing else is ours.
 fn is_day(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     let fits =
@@ -194,8 +194,10 @@ mod tests {
         for n in [20_000, 20_010, 20_100] {
             spool.note(&[day(n)]).unwrap();
         }
-        std::fs::write(spool.dir(Dir::Journal).join("2001-notes.jsonl"), "{}").unwrap();
+        let foreign = spool.dir(Dir::Journal).join("2001-notes.jsonl");
+        std::fs::write(&foreign, "{}").unwrap();
         assert_eq!(spool.prune_journal(20_100 * 86_400_000).unwrap(), 1);
-        assert_eq!(spool.journal_files().unwrap().len(), 3, "what we did not name is not ours to remove");
+        assert_eq!(spool.journal_files().unwrap().len(), 2);
+        assert!(foreign.exists(), "what we did not name is not ours to remove");
     }
 }
