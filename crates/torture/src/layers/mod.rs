@@ -1,5 +1,6 @@
 //! The layers, the longest first: they run side by side.
 
+mod producers;
 mod random;
 mod scenes;
 mod soak;
@@ -17,4 +18,5 @@ const fn seconds(n: u64) -> Duration {
 pub(crate) static ALL: &[Layer] = &[
     Layer { name: "soak", about: "ten minutes of ordinary work, flat", budget: seconds(600), run: soak::run },
     Layer { name: "random", about: "producers, agents and gateways killed at random", budget: seconds(200), run: random::run },
+    Layer { name: "producers", about: "hostile producers, as the same and as another user", budget: seconds(70), run: producers::run },
 ];
