@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use crate::client::{Closed, Limits, Step};
-use crate::frame::{Fault, Incoming, lenient, one_line};
+use crate::frame::{self, Fault, Incoming, lenient, one_line};
 use crate::socket::Socket;
 
 /// How long a frame may wait for the socket to take it.
@@ -269,7 +269,7 @@ fn is_accepted(payload: &RawValue) -> bool {
         #[serde(default, deserialize_with = "lenient")]
         status: String,
     }
-    serde_json::from_str::<Status>(payload.get()).is_ok_and(|payload| payload.status == "accepted")
+    frame::payload::<Status>(payload).is_some_and(|payload| payload.status == "accepted")
 }
 
 /// What a `session.message` event tells: which row was written to which session.

@@ -4,9 +4,11 @@
 //! are skipped, members of the wrong type make the frame [`Incoming::Other`], nothing panics, and a payload
 //! stays unparsed text until somebody who waits for it asks, so that garbage costs no more than its own bytes.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -15,6 +17,11 @@ use serde_json::value::RawValue;
 pub const PRE_CONNECT_LIMIT: usize = 64 * 1024;
 /// The largest message we read. A history of a thousand rows at the default row size stays below it.
 pub const READ_LIMIT: usize = 16 * 1024 * 1024;
+/// The longest answer that is read as a whole. What is read into a [`Value`] takes up to twenty times the room of its
+/// text, so only a history, which is read row by row, may be longer.
+pub const ANSWER_LIMIT: usize = 1024 * 1024;
+/// The longest error that is read.
+const FAULT_LIMIT: usize = 64 * 1024;
 /// The largest request we write, whatever the gateway allows.
 pub const WRITE_LIMIT: usize = 4 * 1024 * 1024;
 /// The longest wait a gateway can ask of us.
@@ -121,7 +128,8 @@ impl Incoming {
                 let outcome = if ok {
                     Ok(envelope.payload.map_or_else(null, ToOwned::to_owned))
                 } else {
-                    Err(get::<Fault>(envelope.error).unwrap_or_default())
+                    let error = envelope.error.filter(|error| error.get().len() <= FAULT_LIMIT);
+                    Err(get::<Fault>(error).unwrap_or_default())
                 };
                 Incoming::Response { id, outcome }
             }
@@ -138,9 +146,41 @@ fn null() -> Box<RawValue> {
     RawValue::NULL.to_owned()
 }
 
-/// Reads a payload tolerantly into what is asked for; an unreadable one is `None`.
+/// Reads a payload tolerantly into what is asked for; an unreadable one, or one of more than [`ANSWER_LIMIT`], is `None`.
 pub(crate) fn payload<T: DeserializeOwned>(raw: &RawValue) -> Option<T> {
-    serde_json::from_str(raw.get()).ok()
+    if raw.get().len() > ANSWER_LIMIT { None } else { serde_json::from_str(raw.get()).ok() }
+}
+
+/// The last elements of a list, none of them read yet: a list of any length costs no more than its own text.
+#[derive(Debug, Default)]
+pub(crate) struct Last<'a>(pub VecDeque<&'a RawValue>);
+
+/// How many are kept: as many rows as a history has at most.
+const LAST: usize = 1000;
+
+impl<'de: 'a, 'a> Deserialize<'de> for Last<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements;
+        impl<'de> Visitor<'de> for Elements {
+            type Value = Last<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut last = VecDeque::new();
+                while let Some(element) = list.next_element::<&'de RawValue>()? {
+                    if last.len() == LAST {
+                        last.pop_front();
+                    }
+                    last.push_back(element);
+                }
+                Ok(Last(last))
+            }
+        }
+        deserializer.deserialize_seq(Elements)
+    }
 }
 
 /// For `deserialize_with`: a member of the wrong type counts as absent instead of spoiling its whole object.
@@ -195,6 +235,18 @@ mod tests {
         assert_eq!((fault.code.as_str(), fault.message.as_str(), fault.retryable), ("", "no", false));
         assert_eq!(fault.retry_after(), None);
         assert_eq!(fault.detail("code"), "X");
+    }
+
+    #[test]
+    fn what_is_read_whole_is_limited() {
+        let wide = format!("[{}0]", "0,".repeat(ANSWER_LIMIT));
+        let raw = RawValue::from_string(wide.clone()).unwrap();
+        assert_eq!(payload::<Value>(&raw), None);
+        let Last(last) = serde_json::from_str(&wide).unwrap();
+        assert_eq!(last.len(), LAST);
+        let text = format!(r#"{{"type":"res","id":"1","ok":false,"error":{{"code":"X","details":{wide}}}}}"#);
+        let Incoming::Response { outcome: Err(fault), .. } = Incoming::read(&text) else { panic!() };
+        assert_eq!(fault, Fault::default());
     }
 
     #[test]

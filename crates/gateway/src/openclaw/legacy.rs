@@ -166,15 +166,15 @@ mod tests {
 
     // As read from 2026.3.13.
     fn transcript() -> History {
-        History::read(&json!({"messages": [
+        let answer = json!({"messages": [
             {"role": "user", "content": [{"type": "text", "text": "[job old-2] x"}],
              "provenance": {"kind": "inter_session", "sourceTool": "spool"}},
             {"role": "assistant", "content": [{"type": "text", "text": "reply ok"}], "stopReason": "stop"},
             {"role": "user", "content": [{"type": "text", "text": "[job old-3] x FAIL400"}]},
             {"role": "assistant", "content": [], "stopReason": "error", "errorMessage": "400 boom"},
             {"role": "user", "content": [{"type": "text", "text": "[job old-4] x"}]},
-        ]}))
-        .unwrap()
+        ]});
+        History::read(&serde_json::value::to_raw_value(&answer).unwrap()).unwrap()
     }
 
     #[test]

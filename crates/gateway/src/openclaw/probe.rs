@@ -8,12 +8,13 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{OpenClaw, look, send, unreadable};
 use crate::classify;
 use crate::client::CallError;
-use crate::frame::{lenient, payload};
+use crate::frame::{ANSWER_LIMIT, Last, lenient, payload};
 use crate::receiver::{Delivery, Kind, Look, Probe, Reply, Trouble};
 
 /// The most rows a history has.
@@ -38,31 +39,58 @@ pub(super) struct Row {
     failed: bool,
     /// When, in milliseconds since 1970, where the gateway says so.
     at: Option<u64>,
-    content: Value,
+    /// As the gateway wrote it: a text, or a list of parts with texts.
+    content: String,
 }
 
 impl Row {
-    fn read(row: &Value) -> Row {
-        let text = |pointer: &str| row.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
-        let key = match text("/idempotencyKey") {
-            key if key.is_empty() => text("/__openclaw/idempotencyKey"),
+    /// Reads the members that matter; a row that is none has none.
+    fn read(row: &RawValue) -> Row {
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "camelCase")]
+        struct Members<'a> {
+            #[serde(borrow)]
+            role: Option<&'a RawValue>,
+            #[serde(borrow)]
+            idempotency_key: Option<&'a RawValue>,
+            #[serde(borrow)]
+            run_id: Option<&'a RawValue>,
+            #[serde(borrow)]
+            stop_reason: Option<&'a RawValue>,
+            #[serde(borrow)]
+            timestamp: Option<&'a RawValue>,
+            #[serde(borrow)]
+            content: Option<&'a RawValue>,
+            #[serde(borrow, rename = "__openclaw")]
+            own: Option<&'a RawValue>,
+        }
+        let text = |raw: Option<&RawValue>| raw.and_then(payload::<String>).unwrap_or_default();
+        let outer: Members<'_> = serde_json::from_str(row.get()).unwrap_or_default();
+        let own: Members<'_> =
+            outer.own.and_then(|own| serde_json::from_str(own.get()).ok()).unwrap_or_default();
+        let key = match text(outer.idempotency_key) {
+            key if key.is_empty() => text(own.idempotency_key),
             key => key,
         };
-        let stop = text("/stopReason");
+        let stop = text(outer.stop_reason);
         Row {
-            role: text("/role"),
+            role: text(outer.role),
             key,
-            run: text("/__openclaw/runId"),
+            run: text(own.run_id),
             failed: stop == "error",
             last: !matches!(stop.as_str(), "toolUse" | "tool_use" | "error" | "aborted"),
-            at: row.get("timestamp").and_then(Value::as_u64),
-            content: row.get("content").cloned().unwrap_or_default(),
+            at: outer.timestamp.and_then(payload),
+            content: outer.content.map_or_else(String::new, |content| content.get().to_owned()),
         }
     }
 
-    /// Whether `needle` stands anywhere in its text.
+    /// Whether `needle`, a key, stands anywhere in its text.
     fn contains(&self, needle: &str) -> bool {
-        match &self.content {
+        // A key has no character that JSON would write in another way: most rows need not be read.
+        if !self.content.contains(needle) || self.content.len() > ANSWER_LIMIT {
+            return false;
+        }
+        match &serde_json::from_str(&self.content).unwrap_or_default() {
             Value::String(text) => text.contains(needle),
             Value::Array(parts) => {
                 parts.iter().filter_map(|part| part.get("text")?.as_str()).any(|text| text.contains(needle))
@@ -92,16 +120,39 @@ pub(super) struct History {
 }
 
 impl History {
-    pub(super) fn read(answer: &Value) -> Option<History> {
-        let inputs = |pointer: &str| -> Vec<Input> {
-            let list = answer.pointer(pointer).and_then(Value::as_array);
-            list.into_iter().flatten().filter_map(|item| Input::deserialize(item).ok()).collect()
-        };
+    /// Reads an answer of any length, with no more room than twice its text. `None`: it is no history.
+    pub(super) fn read(answer: &RawValue) -> Option<History> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Members<'a> {
+            #[serde(borrow)]
+            messages: Last<'a>,
+            #[serde(borrow)]
+            pending_inputs: Option<&'a RawValue>,
+            #[serde(borrow)]
+            input_receipts: Option<&'a RawValue>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "camelCase")]
+        struct Page<'a> {
+            #[serde(borrow)]
+            items: Option<&'a RawValue>,
+            #[serde(borrow)]
+            next_before: Option<&'a RawValue>,
+        }
+        fn inputs(list: Option<&RawValue>) -> Vec<Input> {
+            let list: Last<'_> =
+                list.and_then(|list| serde_json::from_str(list.get()).ok()).unwrap_or_default();
+            list.0.into_iter().filter_map(payload).collect()
+        }
+        let members: Members<'_> = serde_json::from_str(answer.get()).ok()?;
+        let page: Page<'_> =
+            members.pending_inputs.and_then(|page| serde_json::from_str(page.get()).ok()).unwrap_or_default();
         Some(History {
-            rows: answer.get("messages")?.as_array()?.iter().map(Row::read).collect(),
-            pending: inputs("/pendingInputs/items"),
-            receipts: inputs("/inputReceipts"),
-            next_pending: answer.pointer("/pendingInputs/nextBefore").and_then(Value::as_u64),
+            rows: members.messages.0.into_iter().map(Row::read).collect(),
+            pending: inputs(page.items),
+            receipts: inputs(members.input_receipts),
+            next_pending: page.next_before.and_then(payload),
         })
     }
 
@@ -182,9 +233,9 @@ pub(super) async fn history(
         }
         other => other,
     };
-    let read = |answer: Result<Box<serde_json::value::RawValue>, CallError>| {
+    let read = |answer: Result<Box<RawValue>, CallError>| {
         let raw = answer.map_err(|error| classify::call(METHOD, error, true))?;
-        payload::<Value>(&raw).and_then(|answer| History::read(&answer)).ok_or_else(|| unreadable(METHOD))
+        History::read(&raw).ok_or_else(|| unreadable(METHOD))
     };
     let mut history = read(first)?;
     // A receipt without its state: the input is on an older page. Interrupted inputs stay listed for good.

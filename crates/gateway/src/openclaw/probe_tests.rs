@@ -1,7 +1,11 @@
 use super::*;
 
+fn raw(value: Value) -> Box<RawValue> {
+    RawValue::from_string(value.to_string()).unwrap()
+}
+
 fn history(answer: Value) -> History {
-    History::read(&answer).unwrap()
+    History::read(&raw(answer)).unwrap()
 }
 
 #[test]
@@ -68,15 +72,35 @@ fn without_keys_the_text_names_the_turn() {
 #[test]
 fn a_step_that_calls_a_tool_is_not_the_reply() {
     for (stop, last) in [("toolUse", false), ("error", false), ("stop", true), ("", true)] {
-        assert_eq!(Row::read(&json!({"role": "assistant", "stopReason": stop})).last, last, "{stop}");
+        assert_eq!(Row::read(&raw(json!({"role": "assistant", "stopReason": stop}))).last, last, "{stop}");
     }
 }
 
 #[test]
 fn what_is_no_history_is_not_an_empty_one() {
     for answer in [json!({}), json!(null), json!({"messages": {}}), json!({"kind": "reset"})] {
-        assert!(History::read(&answer).is_none(), "{answer}");
+        assert!(History::read(&raw(answer.clone())).is_none(), "{answer}");
     }
+}
+
+#[test]
+fn of_a_history_without_end_the_newest_rows_are_kept() {
+    let rows: Vec<Value> = (0..5000)
+        .map(|n| json!({"role": "user", "content": "x", "idempotencyKey": format!("K{n}:user")}))
+        .collect();
+    let history = history(json!({"messages": rows, "pendingInputs": {"items": vec![json!({}); 5000]}}));
+    assert_eq!((history.rows.len(), history.pending.len()), (1000, 1000));
+    assert!(history.committed("K4999") && !history.committed("K3"));
+}
+
+#[test]
+fn members_of_the_wrong_kind_cost_only_themselves() {
+    let history = history(
+        json!({"messages": [{"role": ["user"], "idempotencyKey": "A:user", "__openclaw": 7,
+        "timestamp": "now", "content": {"text": "A"}}], "pendingInputs": [], "inputReceipts": {"runId": "A"}}),
+    );
+    assert!(history.committed("A"));
+    assert_eq!((history.rows[0].at, history.pending.len(), history.receipts.len()), (None, 0, 0));
 }
 
 #[test]
