@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::driver::{Answer, Command, Connection};
 use crate::frame::{Fault, Request, WRITE_LIMIT};
+use crate::secret::Known;
 use crate::socket::Socket;
 
 /// Commands on their way to the driver.
@@ -104,12 +105,14 @@ pub(crate) struct Client {
 
 impl Client {
     /// Takes over a socket on which hello-ok was read. `first_id` is beyond any id used on it so far.
-    pub fn start(socket: Socket, limits: Limits, first_id: u64) -> Client {
+    /// The connection's last words are rid of what is `known`.
+    pub fn start(socket: Socket, limits: Limits, known: Known, first_id: u64) -> Client {
         let (commands, inbox) = mpsc::channel(COMMAND_LIMIT);
         let (tell, closed) = watch::channel(None);
         // Never joined: it ends by itself, within the deadlines below, when the last handle is gone.
         tokio::spawn(async move {
             let end = Connection::new(socket, inbox, limits).run().await;
+            let end = Closed { reason: known.redact(end.reason), ..end };
             tracing::debug!(%end, "gateway connection ended");
             tell.send_replace(Some(end));
         });

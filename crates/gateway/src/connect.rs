@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::SinkExt;
 use serde_json::json;
+use spool_seeded::Bug;
 use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -23,7 +24,7 @@ use crate::handshake::{
 };
 use crate::identity::{Identity, Statement};
 use crate::receiver::{Kind, Trouble};
-use crate::secret::{Secret, Source};
+use crate::secret::{Known, Secret, Source};
 use crate::socket::{Socket, open};
 
 const PLATFORM: &str = "linux";
@@ -53,6 +54,8 @@ pub(crate) struct Up {
     /// Introduced as `backend`: the only mode that may pin a send to a session.
     pub backend: bool,
     pub admin: bool,
+    /// What it was opened with.
+    pub known: Known,
 }
 
 struct Credentials {
@@ -87,13 +90,17 @@ impl Credentials {
         self.token.is_some() || self.password.is_some()
     }
 
-    /// Takes every secret out of a sentence, whoever put it there. One that is as short as a word would take our
-    /// own words with it, and protects nothing anyway.
+    fn known(&self) -> Known {
+        Known::new([&self.token, &self.password, &self.device_token].into_iter().flatten())
+    }
+
+    /// Takes every secret out of a sentence, whoever put it there.
     fn scrub(&self, mut trouble: Trouble) -> Trouble {
-        let secrets = [&self.token, &self.password, &self.device_token].into_iter().flatten();
-        for secret in secrets.filter(|secret| secret.expose().len() >= 8) {
-            trouble.reason = trouble.reason.replace(secret.expose(), "[redacted]");
+        if spool_seeded::is(Bug::TokenInLog) {
+            trouble.reason.extend(self.token.as_ref().map(Secret::expose));
+            return trouble;
         }
+        trouble.reason = self.known().redact(trouble.reason);
         trouble
     }
 }
@@ -146,7 +153,12 @@ async fn connect_in_ways(
                     // The connection is up all the same; without the token the next one just pairs again.
                     tracing::warn!("{why}");
                 }
-                return Ok(up);
+                let known = credentials.known().and(&up.hello.device_token);
+                let version = match &credentials.token {
+                    Some(token) if spool_seeded::is(Bug::TokenInStatus) => token.expose().to_owned(),
+                    _ => known.redact(up.hello.version),
+                };
+                return Ok(Up { hello: Hello { version, ..up.hello }, known, ..up });
             }
             Ok(up) => {
                 let failure = Trouble::new(
@@ -207,7 +219,7 @@ async fn attempt(
     socket.send(Message::text(text)).await.map_err(|error| lost(config, &error))?;
     let hello = hello(config, &mut socket).await?;
     let admin = hello.scopes.iter().any(|scope| scope == ADMIN_SCOPE);
-    Ok(Up { socket, hello, backend: mode == "backend", admin })
+    Ok(Up { socket, hello, backend: mode == "backend", admin, known: Known::default() })
 }
 
 /// The connect request.

@@ -38,6 +38,43 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// The secrets that a connection was made with, to be taken out of what its peer says before anybody reads it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known(Vec<Secret>);
+
+/// A secret as short as a word is left in: without it our own words would go, and it protects nothing anyway. The same
+/// goes for the beginning of one.
+const SHORTEST: usize = 8;
+
+impl Known {
+    /// These secrets, without the short ones.
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Known {
+        Known(secrets.into_iter().filter(|secret| secret.expose().len() >= SHORTEST).cloned().collect())
+    }
+
+    /// These and one more.
+    pub fn and(mut self, more: &Option<Secret>) -> Known {
+        self.0.extend(Known::new(more).0);
+        self
+    }
+
+    /// The text without them, whoever put them there; nor with one of which only the beginning was kept when the text
+    /// was cut.
+    pub fn redact(&self, mut text: String) -> String {
+        for secret in self.0.iter().map(Secret::expose) {
+            if text.contains(secret) {
+                text = text.replace(secret, "[redacted]");
+            }
+            let parts = secret.char_indices().map(|(at, _)| at).filter(|at| *at >= SHORTEST);
+            let mut cut = parts.rev().map(|at| format!("{}…", secret.get(..at).unwrap_or_default()));
+            if let Some(cut) = cut.find(|cut| text.contains(cut.as_str())) {
+                text = text.replace(&cut, "[redacted]…");
+            }
+        }
+        text
+    }
+}
+
 /// Finds the secret in the text of a file. The error is a lowercase sentence without the text.
 pub type Extract = fn(&str) -> Result<Secret, String>;
 
@@ -134,6 +171,15 @@ pub(crate) fn read_regular(path: &Path, extra: OFlags) -> io::Result<(File, Zero
 mod tests {
     use super::*;
     use std::hash::Hasher;
+
+    #[test]
+    fn a_secret_is_taken_out_of_what_a_peer_repeats_and_a_word_is_not() {
+        let known = Known::new(&[Secret::new("canary-token"), Secret::new("word")]);
+        let said = known.redact("a word, canary-token, canary-token".into());
+        assert_eq!(said, "a word, [redacted], [redacted]");
+        assert_eq!(known.redact("long and canary-to…".into()), "long and [redacted]…");
+        assert_eq!(known.redact("the canary… and canary-to".into()), "the canary… and canary-to");
+    }
 
     #[test]
     fn debug_shows_nothing() {

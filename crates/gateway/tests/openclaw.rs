@@ -461,6 +461,8 @@ async fn a_rotated_token_changes_the_stamp_and_is_picked_up() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("token");
     std::fs::write(&path, "wrong").unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&path, private).unwrap();
     let fake = start().await;
     let connector =
         OpenClawConnector::new(Config { token: Some(Source::File(path.clone())), ..Config::new(fake.url()) });
@@ -508,4 +510,29 @@ async fn four_lanes_at_once_share_a_connection() {
     let replies = tokio::join!(lane(0), lane(1), lane(2), lane(3));
     assert_eq!(replies, (Ok(Reply::Sent), Ok(Reply::Sent), Ok(Reply::Sent), Ok(Reply::Sent)));
     assert_eq!(fake.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_secret_that_the_gateway_repeats_is_never_said_again() {
+    let token = "canary-7f3a91c2";
+    let fake =
+        Fake::start(Options { version: format!("1 {token}"), ..Options::with_token(token) }).await.unwrap();
+    fake.add_chat(S, 77001);
+    let mut config = Config::new(fake.url());
+    config.token = Some(Source::Literal(Secret::new(token)));
+    let gateway = OpenClawConnector::new(config).connect().await.unwrap();
+    assert_eq!(gateway.server().version, "1 [redacted]");
+    fake.rule(
+        Rule::on("agent").then(Fault::Error(json!({"code": "BAD", "message": format!("no: {token}")}))),
+    );
+    let refused = send(&gateway, &turn("k-1")).await.unwrap_err().reason;
+    assert!(refused.contains("[redacted]") && !refused.contains(token), "{refused}");
+    fake.set_model(Model::Fails(format!("the model says {token}")));
+    let failed = format!("{:?}", send(&gateway, &turn("k-2")).await);
+    assert!(failed.contains("[redacted]") && !failed.contains(token), "{failed}");
+    let probed = format!("{:?}", gateway.probe(&turn("k-2")).await);
+    assert!(!probed.contains(token), "{probed}");
+    fake.close_connections(1000, "good bye canary-7f3a91c2");
+    let closed = gateway.closed().await;
+    assert!(closed.contains("[redacted]") && !closed.contains(token), "{closed}");
 }

@@ -27,6 +27,7 @@ use crate::connect::{self, Memory};
 use crate::receiver::{
     Connector, Delivery, Evidence, Gateway, Look, Mode, Probe, Reply, Server, Session, Trouble,
 };
+use crate::secret::Known;
 use crate::{classify, identity};
 
 /// Messages that the gateway may still be sending by itself, remembered at the same time.
@@ -74,9 +75,10 @@ impl Connector for OpenClawConnector {
             admin: up.admin,
             deadlines: self.config.deadlines,
             outbound: Arc::clone(&self.outbound),
+            known: up.known.clone(),
         };
         // The connect request was number 1.
-        let client = Client::start(up.socket, up.hello.limits, 2);
+        let client = Client::start(up.socket, up.hello.limits, up.known, 2);
         Ok(OpenClaw { client, link: Arc::new(link) })
     }
 
@@ -115,6 +117,8 @@ struct Link {
     admin: bool,
     deadlines: Deadlines,
     outbound: Arc<Outbound>,
+    /// Never to be repeated, not even when the gateway does.
+    known: Known,
 }
 
 impl Gateway for OpenClaw {
@@ -127,11 +131,12 @@ impl Gateway for OpenClaw {
     }
 
     async fn look(&self, session_key: &str) -> Result<Look, Trouble> {
-        if self.link.modern {
+        let looked = if self.link.modern {
             look::look(self, session_key).await
         } else {
             legacy::look(self, session_key).await
-        }
+        };
+        looked.map_err(|trouble| self.scrub(trouble))
     }
 
     async fn send(
@@ -141,25 +146,43 @@ impl Gateway for OpenClaw {
         until: Evidence,
         seen: &dyn Fn(Evidence),
     ) -> Result<Reply, Trouble> {
-        match delivery.mode {
+        let sent = match delivery.mode {
             Mode::Message => send::message(self, delivery, session, seen).await,
             Mode::Note => send::note(self, delivery, seen).await,
             Mode::Turn if self.link.modern => send::turn(self, delivery, session, until, seen).await,
             Mode::Turn => legacy::turn(self, delivery, session, until, seen).await,
-        }
+        };
+        sent.map(|reply| self.scrub_reply(reply)).map_err(|trouble| self.scrub(trouble))
     }
 
     async fn probe(&self, delivery: &Delivery) -> Result<Probe, Trouble> {
-        match delivery.mode {
+        let probed = match delivery.mode {
             Mode::Turn if self.link.modern => probe::turn(self, delivery).await,
             Mode::Turn => legacy::probe(self, delivery).await,
             Mode::Message => probe::message(self, delivery).await,
             Mode::Note => probe::note(self, delivery).await,
+        };
+        match probed {
+            Ok(Probe::Committed(reply)) => Ok(Probe::Committed(self.scrub_reply(reply))),
+            Ok(other) => Ok(other),
+            Err(trouble) => Err(self.scrub(trouble)),
         }
     }
 }
 
 impl OpenClaw {
+    /// Reasons end up in logs, in the journal and beside entries.
+    fn scrub(&self, trouble: Trouble) -> Trouble {
+        Trouble { reason: self.link.known.redact(trouble.reason), ..trouble }
+    }
+
+    fn scrub_reply(&self, reply: Reply) -> Reply {
+        match reply {
+            Reply::Failed(reason) => Reply::Failed(self.link.known.redact(reason)),
+            other => other,
+        }
+    }
+
     /// A request that changes nothing.
     async fn ask(&self, method: &str, params: Value) -> Result<Box<RawValue>, Trouble> {
         self.client
