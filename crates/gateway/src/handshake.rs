@@ -22,6 +22,8 @@ use crate::socket::Socket;
 
 /// The protocols this client speaks.
 pub(crate) const PROTOCOLS: std::ops::RangeInclusive<u32> = 3..=4;
+/// No gateway takes less: the connect alone may be longer.
+const LEAST_PAYLOAD: u64 = 4096;
 pub(crate) const WRITE_SCOPE: &str = "operator.write";
 pub(crate) const ADMIN_SCOPE: &str = "operator.admin";
 
@@ -91,6 +93,16 @@ pub(crate) async fn hello(config: &Config, socket: &mut Socket) -> Result<Hello,
     if !PROTOCOLS.contains(&hello.protocol) {
         let why = format!("the gateway chose protocol {}; this program speaks 3 and 4", hello.protocol);
         return Err(Trouble::new(Kind::Refused, why).into());
+    }
+    // A limit that not even the connect would have passed is no limit but a gateway that is not well. Taken at its
+    // word, it would be the death of every record.
+    if let Some(limit) = hello.policy.get("maxPayload").and_then(Value::as_u64)
+        && limit < LEAST_PAYLOAD
+    {
+        let why = format!(
+            "the gateway says that it takes requests of at most {limit} bytes, and nothing fits into them"
+        );
+        return Err(unavailable(why).into());
     }
     Ok(hello.into_hello(config))
 }

@@ -222,3 +222,6 @@ impl Outbound {
         known.get(key).map(Instant::elapsed).filter(|age| *age < OUTBOUND_MEMORY)
     }
 }
+
+#[cfg(test)]
+mod hostile_tests;

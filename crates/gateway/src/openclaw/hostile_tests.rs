@@ -1,0 +1,71 @@
+//! Against a scripted peer that knows the handshake and lies afterwards: what of it may be believed.
+
+use super::*;
+use crate::receiver::Kind;
+use crate::testpeer::{Peer, serve};
+use serde_json::json;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const S: &str = "agent:main:telegram:direct:77001";
+
+/// A connector for a gateway whose hello has these members, and which answers a method with the text this makes of
+/// the request's id. `None`: no answer; what is heard is kept.
+async fn liar(
+    hello: Value,
+    answer: impl Fn(&str, &str) -> Option<String> + Clone + Send + 'static,
+) -> (OpenClawConnector, Arc<Mutex<Vec<Value>>>) {
+    let heard: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let tell = Arc::clone(&heard);
+    let url = serve(move |_, mut peer: Peer| {
+        let (hello, answer, tell) = (hello.clone(), answer.clone(), Arc::clone(&tell));
+        async move {
+            let Some(connect) = peer.challenge().await else { return };
+            tell.lock().unwrap().push(connect.clone());
+            peer.hello(&connect, &["operator.write"], hello).await;
+            while let Some(request) = peer.hear().await {
+                tell.lock().unwrap().push(request.clone());
+                let text = |name: &str| request[name].as_str().unwrap().to_owned();
+                if let Some(said) = answer(&text("method"), &text("id")) {
+                    peer.text(&said).await;
+                }
+            }
+        }
+    })
+    .await;
+    let mut config = Config::new(url);
+    config.deadlines.request = Duration::from_millis(700);
+    (OpenClawConnector::new(config), heard)
+}
+
+fn ok(id: &str, payload: &str) -> String {
+    format!(r#"{{"type":"res","id":"{id}","ok":true,"payload":{payload}}}"#)
+}
+
+fn methods(heard: &Mutex<Vec<Value>>) -> Vec<String> {
+    heard.lock().unwrap().iter().map(|request| request["method"].as_str().unwrap().to_owned()).collect()
+}
+
+fn delivery() -> Delivery {
+    Delivery {
+        key: "k-1".into(),
+        former_keys: Vec::new(),
+        session_key: S.into(),
+        text: "[job k-1] done".into(),
+        mode: Mode::Turn,
+        route: None,
+        traceparent: None,
+    }
+}
+
+#[tokio::test]
+async fn a_limit_below_every_request_is_the_gateways_trouble_and_no_verdict_on_a_record() {
+    for limit in [0, 1, 100] {
+        let (connector, heard) = liar(json!({"policy": {"maxPayload": limit}}), |_, _| None).await;
+        let trouble = connector.connect().await.map(drop).expect_err("nothing could be sent on it");
+        assert_eq!(trouble.kind, Kind::Unavailable, "{trouble}");
+        assert!(trouble.reason.contains(&format!("{limit} bytes")), "{trouble}");
+        assert_eq!(methods(&heard), ["connect"]);
+    }
+    let (connector, _) = liar(json!({"policy": {"maxPayload": 524_288}}), |_, _| None).await;
+    connector.connect().await.unwrap();
+}
