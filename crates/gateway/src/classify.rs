@@ -57,6 +57,9 @@ const SENTENCES: &[(&str, Kind, &str)] = &[
     ("is reserved for backend callers", Kind::Never, ""),
 ];
 
+/// The requests that carry a record; all others are questions.
+const DELIVERIES: &[&str] = &["agent", "chat.send", "send", "chat.inject"];
+
 /// A request that the gateway answered with a fault.
 pub(crate) fn fault(method: &str, fault: &Fault) -> Trouble {
     let (kind, advice) = judge(method, fault);
@@ -88,10 +91,15 @@ fn judge(method: &str, fault: &Fault) -> (Kind, &'static str) {
     if let Some(scope) = text.split("missing scope: ").nth(1) {
         return missing_scope(method, scope.trim());
     }
+    let is_malformed = text.starts_with("invalid ") && text.contains(" params");
+    // What we ask is the same for every record: a gateway that does not understand it is no verdict on one of them.
+    if !DELIVERIES.contains(&method) && (is_malformed || text.contains("unknown method")) {
+        return (Kind::Unavailable, "this gateway does not know such a question; update one of the two");
+    }
     if let Some((_, kind, advice)) = SENTENCES.iter().find(|(known, ..)| text.contains(known)) {
         return (*kind, advice);
     }
-    if text.starts_with("invalid ") && text.contains(" params") {
+    if is_malformed {
         return (Kind::Never, "this gateway does not take such a request");
     }
     (Kind::Record, "")

@@ -196,6 +196,15 @@ impl RawHello {
 }
 
 impl Hello {
+    /// Whether the gateway has these methods. One that names none at all is taken by its protocol: every gateway of
+    /// protocol 4 has them.
+    pub fn has(&self, methods: &[&str]) -> bool {
+        if self.methods.is_empty() {
+            return self.protocol >= 4;
+        }
+        methods.iter().all(|method| self.methods.contains(*method))
+    }
+
     /// Whether the scopes granted are enough to deliver.
     pub fn may_write(&self) -> bool {
         self.scopes.iter().any(|scope| scope == WRITE_SCOPE || scope == ADMIN_SCOPE)

@@ -69,3 +69,20 @@ async fn a_limit_below_every_request_is_the_gateways_trouble_and_no_verdict_on_a
     let (connector, _) = liar(json!({"policy": {"maxPayload": 524_288}}), |_, _| None).await;
     connector.connect().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_hello_without_a_list_of_methods_is_taken_by_its_protocol() {
+    for features in [json!(null), json!({}), json!({"methods": []}), json!({"methods": "all"})] {
+        let (connector, heard) = liar(json!({"features": features.clone()}), |method, id| match method {
+            "sessions.describe" => Some(ok(id, r#"{"session":{"sessionId":"s-1"}}"#)),
+            _ => Some(ok(id, r#"{"ok":false}"#)),
+        })
+        .await;
+        let gateway = connector.connect().await.unwrap();
+        assert!(matches!(gateway.look(S).await, Ok(Look::Open(_))), "{features}");
+        assert_eq!(methods(&heard), ["connect", "sessions.describe"], "{features}");
+    }
+    let (connector, heard) = liar(json!({"features": null, "protocol": 3}), |_, _| None).await;
+    connector.connect().await.unwrap().look(S).await.unwrap_err();
+    assert_eq!(methods(&heard), ["connect", "sessions.resolve"]);
+}

@@ -5,7 +5,8 @@
 //! - `probe`: what became of one;
 //! - `legacy`: the same three for protocol 3, with what little it offers.
 //!
-//! Which of them is used is decided by the methods that hello-ok named, not by version numbers.
+//! Which of them is used is decided by the methods that hello-ok named, not by version numbers; only where it names
+//! none, by the protocol.
 
 mod legacy;
 mod look;
@@ -55,9 +56,8 @@ impl Connector for OpenClawConnector {
 
     async fn connect(&self) -> Result<OpenClaw, Trouble> {
         let up = connect::connect(&self.config, &self.memory).await?;
-        let modern = ["sessions.describe", "sessions.messages.subscribe", "agent.wait"]
-            .iter()
-            .all(|method| up.hello.methods.contains(*method));
+        let modern = up.hello.has(&["sessions.describe", "sessions.messages.subscribe", "agent.wait"]);
+        let searches = up.hello.has(&["sessions.search"]);
         let server = Server {
             version: up.hello.version,
             protocol: up.hello.protocol,
@@ -69,7 +69,7 @@ impl Connector for OpenClawConnector {
             server,
             booted_at: up.hello.booted_at,
             modern,
-            searches: up.hello.methods.contains("sessions.search"),
+            searches,
             backend: up.backend,
             refuses_pins: AtomicBool::new(false),
             admin: up.admin,
