@@ -4,11 +4,11 @@
 //! are skipped, members of the wrong type make the frame [`Incoming::Other`], nothing panics, and a payload
 //! stays unparsed text until somebody who waits for it asks, so that garbage costs no more than its own bytes.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-use serde::de::{DeserializeOwned, SeqAccess, Visitor};
+use serde::de::{self, DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -147,8 +147,61 @@ fn null() -> Box<RawValue> {
 }
 
 /// Reads a payload tolerantly into what is asked for; an unreadable one, or one of more than [`ANSWER_LIMIT`], is `None`.
+/// So is one in which a member is given twice: it says two things, and nobody knows which of them the gateway means.
 pub(crate) fn payload<T: DeserializeOwned>(raw: &RawValue) -> Option<T> {
-    if raw.get().len() > ANSWER_LIMIT { None } else { serde_json::from_str(raw.get()).ok() }
+    let text = raw.get();
+    if text.len() > ANSWER_LIMIT || serde_json::from_str::<Unambiguous>(text).is_err() {
+        return None;
+    }
+    serde_json::from_str(text).ok()
+}
+
+/// Any document in which no object has two members of the same name.
+struct Unambiguous;
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Unambiguous;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a document without ambiguous members")
+            }
+            fn visit_unit<E>(self) -> Result<Unambiguous, E> {
+                Ok(Unambiguous)
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Unambiguous, E> {
+                Ok(Unambiguous)
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Unambiguous, E> {
+                Ok(Unambiguous)
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<Unambiguous, E> {
+                Ok(Unambiguous)
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Unambiguous, E> {
+                Ok(Unambiguous)
+            }
+            fn visit_str<E>(self, _: &str) -> Result<Unambiguous, E> {
+                Ok(Unambiguous)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Unambiguous, A::Error> {
+                while list.next_element::<Unambiguous>()?.is_some() {}
+                Ok(Unambiguous)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Unambiguous, A::Error> {
+                let mut seen = HashSet::new();
+                while let Some((name, Unambiguous)) = members.next_entry::<String, Unambiguous>()? {
+                    if !seen.insert(name) {
+                        return Err(de::Error::custom("a member is given twice"));
+                    }
+                }
+                Ok(Unambiguous)
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
 }
 
 /// The last elements of a list, none of them read yet: a list of any length costs no more than its own text.
@@ -247,6 +300,21 @@ mod tests {
         let text = format!(r#"{{"type":"res","id":"1","ok":false,"error":{{"code":"X","details":{wide}}}}}"#);
         let Incoming::Response { outcome: Err(fault), .. } = Incoming::read(&text) else { panic!() };
         assert_eq!(fault, Fault::default());
+    }
+
+    #[test]
+    fn what_says_two_things_says_nothing() {
+        let read = |text: &str| payload::<Value>(&RawValue::from_string(text.to_owned()).unwrap());
+        for text in [
+            r#"{"a":1,"a":1}"#,
+            r#"[{"b":{"a":1,"c":2,"a":null}}]"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"x":[[[{"":0,"":0}]]]}"#,
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        let fine = r#"[{"a":1,"b":{"a":1,"c":[{"a":-1},{"a":1.5},"x",null,true]}}]"#;
+        assert_eq!(read(fine), serde_json::from_str(fine).ok());
     }
 
     #[test]

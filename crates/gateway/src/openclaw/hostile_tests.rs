@@ -86,3 +86,17 @@ async fn a_hello_without_a_list_of_methods_is_taken_by_its_protocol() {
     connector.connect().await.unwrap().look(S).await.unwrap_err();
     assert_eq!(methods(&heard), ["connect", "sessions.resolve"]);
 }
+
+#[tokio::test]
+async fn a_member_that_is_given_twice_says_nothing() {
+    for twice in [
+        r#"{"session":{"sessionId":"s"},"session":null}"#,
+        r#"{"session":null,"session":null}"#,
+        r#"{"session":{"sessionId":"s","archived":false,"archived":true}}"#,
+    ] {
+        let (connector, _) = liar(json!({}), move |_, id| Some(ok(id, twice))).await;
+        let gateway = connector.connect().await.unwrap();
+        let trouble = gateway.look(S).await.expect_err(twice);
+        assert!(trouble.reason.contains("could not be understood"), "{trouble}");
+    }
+}
