@@ -10,6 +10,7 @@
 //!   in silence.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -94,19 +95,38 @@ pub(crate) enum News {
     Lagged,
 }
 
+/// The ids of requests. None is ever used again, on this connection or on a later one: the answer to a request of an
+/// old connection, wherever it comes from, is the answer to nobody on a new one. They begin anywhere, so that those of
+/// the program's next life are others too.
+#[derive(Debug, Clone)]
+pub(crate) struct Ids(Arc<AtomicU64>);
+
+impl Default for Ids {
+    fn default() -> Self {
+        // 40 random bits: numbers of any language hold them, and all that will ever be added.
+        Ids(Arc::new(AtomicU64::new(RandomState::new().build_hasher().finish() >> 24)))
+    }
+}
+
+impl Ids {
+    pub fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
 /// A handle to a connection. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Client {
     commands: mpsc::Sender<Command>,
     closed: watch::Receiver<Option<Closed>>,
-    ids: Arc<AtomicU64>,
+    ids: Ids,
     limits: Limits,
 }
 
 impl Client {
-    /// Takes over a socket on which hello-ok was read. `first_id` is beyond any id used on it so far.
+    /// Takes over a socket on which hello-ok was read. `ids` never gives the same one twice, on whatever connection.
     /// The connection's last words are rid of what is `known`.
-    pub fn start(socket: Socket, limits: Limits, known: Known, first_id: u64) -> Client {
+    pub fn start(socket: Socket, limits: Limits, known: Known, ids: Ids) -> Client {
         let (commands, inbox) = mpsc::channel(COMMAND_LIMIT);
         let (tell, closed) = watch::channel(None);
         // Never joined: it ends by itself, within the deadlines below, when the last handle is gone.
@@ -116,7 +136,7 @@ impl Client {
             tracing::debug!(%end, "gateway connection ended");
             tell.send_replace(Some(end));
         });
-        Client { commands, closed, ids: Arc::new(AtomicU64::new(first_id)), limits }
+        Client { commands, closed, ids, limits }
     }
 
     /// Waits until the connection is gone.
@@ -155,7 +175,7 @@ impl Client {
 
     /// A request whose answer does not matter, not even whether it was sent.
     pub fn tell(&self, method: &str, params: Value) {
-        let id = self.next_id();
+        let id = self.ids.next();
         let frame = Request::new(&id.to_string(), method, &params).to_text();
         if self.commands.try_send(Command::Tell { frame }).is_err() {
             tracing::debug!(method, "not said: the connection is busy or gone");
@@ -172,10 +192,6 @@ impl Client {
         Ok(Subscription { rows, lagged })
     }
 
-    fn next_id(&self) -> u64 {
-        self.ids.fetch_add(1, Ordering::Relaxed)
-    }
-
     async fn begin(
         &self,
         method: &str,
@@ -185,7 +201,7 @@ impl Client {
         patience: Duration,
     ) -> Result<Exchange, CallError> {
         let deadline = Instant::now() + patience;
-        let id = self.next_id();
+        let id = self.ids.next();
         let text_id = id.to_string();
         let frame = Request { traceparent, ..Request::new(&text_id, method, &params) }.to_text();
         let limit = self.limits.payload.min(WRITE_LIMIT);

@@ -24,7 +24,7 @@ where
     let stream = tokio::net::TcpStream::connect(url.trim_start_matches("ws://")).await.unwrap();
     let wire: Box<dyn Wire> = Box::new(stream);
     let (socket, _) = client_async(url, wire).await.unwrap();
-    Client::start(socket, limits, Known::default(), 1)
+    Client::start(socket, limits, Known::default(), Ids::default())
 }
 
 #[tokio::test]

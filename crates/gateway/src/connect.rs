@@ -17,6 +17,7 @@ use spool_seeded::Bug;
 use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::client::Ids;
 use crate::config::{Config, Target};
 use crate::frame::{PRE_CONNECT_LIMIT, Request, one_line};
 use crate::handshake::{
@@ -34,6 +35,8 @@ const PLATFORM: &str = "linux";
 pub(crate) struct Memory {
     /// This gateway gave a device-less client no scopes, or refused it.
     wants_device: AtomicBool,
+    /// What requests are called, on all connections.
+    pub ids: Ids,
 }
 
 /// A way to introduce ourselves.
@@ -142,7 +145,7 @@ async fn connect_in_ways(
     };
     let mut tried = vec![way];
     loop {
-        let next = match attempt(config, target, credentials, way).await {
+        let next = match attempt(config, target, memory, credentials, way).await {
             Ok(up) if up.hello.may_write() => {
                 // An upgraded gateway may keep the scopes again: ask it the next time.
                 memory.wants_device.store(way == Way::Device && up.hello.protocol <= 3, Ordering::Relaxed);
@@ -196,6 +199,7 @@ async fn connect_in_ways(
 async fn attempt(
     config: &Config,
     target: &Target,
+    memory: &Memory,
     credentials: &Credentials,
     way: Way,
 ) -> Result<Up, Failure> {
@@ -212,18 +216,20 @@ async fn attempt(
     let (client_id, mode) =
         if way == Way::Plain || !target.loopback { ("gateway-client", "backend") } else { ("cli", "cli") };
     let scopes: &[&str] = if config.admin { &[WRITE_SCOPE, ADMIN_SCOPE] } else { &[WRITE_SCOPE] };
-    let text = introduction(credentials, way, &challenge, client_id, mode, scopes);
+    let id = memory.ids.next().to_string();
+    let text = introduction(&id, credentials, way, &challenge, client_id, mode, scopes);
     if text.len() > PRE_CONNECT_LIMIT {
         return Err(Trouble::new(Kind::Refused, "cannot connect: the token is too large to be one").into());
     }
     socket.send(Message::text(text)).await.map_err(|error| lost(config, &error))?;
-    let hello = hello(config, &mut socket).await?;
+    let hello = hello(config, &mut socket, &id).await?;
     let admin = hello.scopes.iter().any(|scope| scope == ADMIN_SCOPE);
     Ok(Up { socket, hello, backend: mode == "backend", admin, known: Known::default() })
 }
 
 /// The connect request.
 fn introduction(
+    id: &str,
     credentials: &Credentials,
     way: Way,
     challenge: &Challenge,
@@ -270,7 +276,7 @@ fn introduction(
             "nonce": challenge.nonce,
         });
     }
-    Request::new("1", "connect", &params).to_text()
+    Request::new(id, "connect", &params).to_text()
 }
 
 #[cfg(test)]

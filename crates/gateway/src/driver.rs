@@ -142,8 +142,10 @@ impl Connection {
     fn hear(&mut self, frame: Incoming) {
         match frame {
             Incoming::Response { id, outcome } => {
-                // Our ids are numbers; anything else is the answer to nobody.
-                let Ok(id) = id.parse::<u64>() else { return };
+                // Our ids are numbers, and each has one form; anything else is the answer to nobody.
+                let Some(id) = id.parse::<u64>().ok().filter(|number| number.to_string() == id) else {
+                    return;
+                };
                 let Some(pending) = self.pending.get_mut(&id) else {
                     return tracing::debug!(id, "an answer nobody waits for");
                 };

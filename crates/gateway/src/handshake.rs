@@ -74,12 +74,12 @@ pub(crate) async fn challenge(config: &Config, socket: &mut Socket) -> Result<Ch
     }
 }
 
-/// Waits for the answer to the connect request.
-pub(crate) async fn hello(config: &Config, socket: &mut Socket) -> Result<Hello, Failure> {
+/// Waits for the answer to the connect request, which has this id.
+pub(crate) async fn hello(config: &Config, socket: &mut Socket, own: &str) -> Result<Hello, Failure> {
     let deadline = Instant::now() + config.deadlines.handshake;
     let raw = loop {
         match read(config, socket, deadline, "an answer to the connect request").await? {
-            Incoming::Response { id, outcome } if id == "1" => match outcome {
+            Incoming::Response { id, outcome } if id == own => match outcome {
                 Ok(raw) => break raw,
                 Err(fault) => return Err(refusal(&fault)),
             },

@@ -100,3 +100,36 @@ async fn a_member_that_is_given_twice_says_nothing() {
         assert!(trouble.reason.contains("could not be understood"), "{trouble}");
     }
 }
+
+#[tokio::test]
+async fn only_the_very_id_of_a_request_answers_it() {
+    let forms: [fn(&str) -> String; 5] = [
+        |id| format!("+{id}"),
+        |id| format!("00{id}"),
+        |id| format!(" {id}"),
+        |id| format!("{id} "),
+        |id| format!("{id}.0"),
+    ];
+    for form in forms {
+        let (connector, _) = liar(json!({}), move |_, id| Some(ok(&form(id), r#"{"session":null}"#))).await;
+        let gateway = connector.connect().await.unwrap();
+        let looked = gateway.look(S).await;
+        assert!(looked.is_err(), "{}: {looked:?}", form("7"));
+    }
+}
+
+#[tokio::test]
+async fn no_id_is_used_again_on_another_connection() {
+    let (connector, heard) = liar(json!({}), |_, id| Some(ok(id, r#"{"session":null}"#))).await;
+    for _ in 0..3 {
+        let gateway = connector.connect().await.unwrap();
+        assert_eq!(gateway.look(S).await, Ok(Look::Missing));
+        assert_eq!(gateway.look(S).await, Ok(Look::Missing));
+    }
+    let mut ids: Vec<String> =
+        heard.lock().unwrap().iter().map(|request| request["id"].to_string()).collect();
+    let all = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!((all, ids.len()), (9, 9), "{ids:?}");
+}

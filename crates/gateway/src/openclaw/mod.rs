@@ -77,8 +77,7 @@ impl Connector for OpenClawConnector {
             outbound: Arc::clone(&self.outbound),
             known: up.known.clone(),
         };
-        // The connect request was number 1.
-        let client = Client::start(up.socket, up.hello.limits, up.known, 2);
+        let client = Client::start(up.socket, up.hello.limits, up.known, self.memory.ids.clone());
         Ok(OpenClaw { client, link: Arc::new(link) })
     }
 
