@@ -133,3 +133,37 @@ async fn no_id_is_used_again_on_another_connection() {
     ids.dedup();
     assert_eq!((all, ids.len()), (9, 9), "{ids:?}");
 }
+
+#[tokio::test]
+async fn a_search_result_of_another_session_proves_nothing() {
+    let search = |hit: &'static str| {
+        move |method: &str, id: &str| {
+            Some(ok(
+                id,
+                match method {
+                    "chat.history" => r#"{"messages":[]}"#,
+                    "agent.wait" => r#"{"status":"timeout"}"#,
+                    "sessions.search" => hit,
+                    _ => r#"{"session":{"sessionId":"s"}}"#,
+                },
+            ))
+        }
+    };
+    let foreign = r#"{"results":[{"role":"user","sessionKey":"agent:main:telegram:direct:66666","snippet":"k-1"},
+        {"role":"user","snippet":"k-1"},{"role":"user","sessionKey":7}]}"#;
+    let (connector, _) = liar(json!({}), search(foreign)).await;
+    let probed = connector.connect().await.unwrap().probe(&delivery()).await;
+    assert_eq!(probed, Ok(Probe::Absent));
+
+    let own =
+        r#"{"results":[{"role":"user","sessionKey":"agent:main:telegram:direct:77001","snippet":"k-1"}]}"#;
+    let (connector, _) = liar(json!({}), search(own)).await;
+    let gateway = connector.connect().await.unwrap();
+    assert_eq!(gateway.probe(&delivery()).await, Ok(Probe::Committed(Reply::Pending)));
+    // A short key is answered by its full name.
+    let main = r#"{"results":[{"role":"user","sessionKey":"agent:main:main","snippet":"k-1"}]}"#;
+    let (connector, _) = liar(json!({}), search(main)).await;
+    let gateway = connector.connect().await.unwrap();
+    let short = Delivery { session_key: "main".into(), ..delivery() };
+    assert_eq!(gateway.probe(&short).await, Ok(Probe::Committed(Reply::Pending)));
+}

@@ -358,6 +358,19 @@ async fn routable(gateway: &OpenClaw, delivery: &Delivery) -> Result<bool, Troub
     )
 }
 
+fn text<'a>(of: &'a Value, name: &str) -> Option<&'a str> {
+    of.get(name)?.as_str()
+}
+
+/// Whether the gateway means the session that was asked for. A short key (`main`) it calls by its full name
+/// (`agent:main:main`), and the case of letters is nothing to it.
+fn is_same_session(asked: &str, named: &str) -> bool {
+    let (asked, named) = (asked.to_ascii_lowercase(), named.to_ascii_lowercase());
+    let full = || named.strip_suffix(asked.as_str()).and_then(|front| front.strip_suffix(':'));
+    asked == named
+        || (!asked.starts_with("agent:") && full().is_some_and(|front| front.starts_with("agent:")))
+}
+
 /// Whether the transcript, also that before a reset, has the key in a text of one of these roles.
 async fn search(gateway: &OpenClaw, delivery: &Delivery, key: &str, roles: &[&str]) -> Result<bool, Trouble> {
     const METHOD: &str = "sessions.search";
@@ -368,7 +381,14 @@ async fn search(gateway: &OpenClaw, delivery: &Delivery, key: &str, roles: &[&st
     let raw = gateway.ask(METHOD, params).await?;
     let answer = payload::<Value>(&raw).ok_or_else(|| unreadable(METHOD))?;
     let hits = answer.get("results").and_then(Value::as_array).ok_or_else(|| unreadable(METHOD))?;
-    let found = hits.iter().filter_map(|hit| hit.get("role")?.as_str()).any(|role| roles.contains(&role));
+    // What stands in another session is not what this one was sent, even if it quotes the key.
+    let found = hits
+        .iter()
+        .filter(|hit| {
+            text(hit, "sessionKey").is_some_and(|there| is_same_session(&delivery.session_key, there))
+        })
+        .filter_map(|hit| text(hit, "role"))
+        .any(|role| roles.contains(&role));
     if !found && answer.get("indexing").and_then(Value::as_bool) == Some(true) {
         return Err(Trouble {
             kind: Kind::Unavailable,
