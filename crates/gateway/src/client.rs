@@ -3,7 +3,8 @@
 //! A driver task owns the socket; [`Client`] is a cheap handle to it, and the driver ends when the last handle
 //! is dropped. What stays true whatever the peer does:
 //!
-//! - every wait has a deadline: a request its own, a write its own, a silent peer two tick intervals;
+//! - every wait has a deadline: a request its own, a write its own, a silent peer two tick intervals, and a peer
+//!   that talks and answers nobody that of the first question that waited in vain;
 //! - everything that can queue up is bounded: commands, pending requests, events per subscriber, bytes to write;
 //! - a frame nobody waits for is dropped: unknown ids, second finals, events of no subscriber, binary, garbage;
 //! - a subscriber that reads too slowly is told that it missed something, so that it asks; it is never skipped
@@ -160,6 +161,23 @@ impl Client {
             Step::Final(payload) => Ok(payload),
             Step::Accepted => Err(CallError::Unreadable),
         }
+    }
+
+    /// A question that any gateway answers quickly. If it waits in vain and nobody else is answered either, the
+    /// connection is as good as dead, however much it pings, and is given up.
+    pub async fn ask(
+        &self,
+        method: &str,
+        params: Value,
+        patience: Duration,
+    ) -> Result<Box<RawValue>, CallError> {
+        let since = Instant::now();
+        let answer = self.request(method, params, patience).await;
+        if matches!(answer, Err(CallError::Timeout(_))) {
+            // What the driver cannot be told now it is told by the next who waits in vain.
+            let _told = self.commands.try_send(Command::Unanswered { since });
+        }
+        answer
     }
 
     /// A request with a first answer and a final one. `patience` covers both.

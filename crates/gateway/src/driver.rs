@@ -53,6 +53,10 @@ pub(crate) enum Command {
         news: mpsc::Sender<String>,
         lagged: Arc<AtomicBool>,
     },
+    /// A question that was asked then waited in vain.
+    Unanswered {
+        since: Instant,
+    },
 }
 
 struct Pending {
@@ -76,6 +80,8 @@ pub(crate) struct Connection {
     idle_limit: Duration,
     /// When the write that the socket has not taken yet was begun.
     unflushed: Option<Instant>,
+    /// When a request was answered last.
+    answered: Option<Instant>,
 }
 
 enum Turn {
@@ -93,6 +99,7 @@ impl Connection {
             subscribers: HashMap::new(),
             idle_limit: limits.silence,
             unflushed: None,
+            answered: None,
         }
     }
 
@@ -123,6 +130,11 @@ impl Connection {
                 },
                 command = inbox.recv(), if may_write => match command {
                     None => return self.goodbye(1000, "done").await,
+                    // Pings and ticks are no answers: whoever only sends those would be waited for over and over.
+                    Some(Command::Unanswered { since }) if self.answered.is_none_or(|at| at < since) => {
+                        let seconds = since.elapsed().as_secs_f32();
+                        return self.goodbye(4000, &format!("the gateway answered nothing for {seconds:.0} s")).await;
+                    }
                     Some(command) => if let Err(error) = self.obey(command) {
                         return broken(&error);
                     },
@@ -149,6 +161,7 @@ impl Connection {
                 let Some(pending) = self.pending.get_mut(&id) else {
                     return tracing::debug!(id, "an answer nobody waits for");
                 };
+                self.answered = Some(Instant::now());
                 if pending.two_steps && outcome.as_ref().is_ok_and(|payload| is_accepted(payload)) {
                     // Only the first one is news; a second must not take the place of the final answer.
                     if std::mem::take(&mut pending.awaits_first) {
@@ -195,6 +208,7 @@ impl Connection {
                 self.write(Message::text(frame))
             }
             Command::Tell { frame } => self.write(Message::text(frame)),
+            Command::Unanswered { .. } => Ok(()),
             Command::Subscribe { session_key, news, lagged } => {
                 self.subscribers.retain(|_, list| {
                     list.retain(|subscriber| !subscriber.news.is_closed());

@@ -167,3 +167,56 @@ async fn a_search_result_of_another_session_proves_nothing() {
     let short = Delivery { session_key: "main".into(), ..delivery() };
     assert_eq!(gateway.probe(&short).await, Ok(Probe::Committed(Reply::Pending)));
 }
+
+#[tokio::test]
+async fn a_gateway_that_only_pings_or_ticks_is_given_up_and_one_that_answers_others_is_not() {
+    for is_ping in [true, false] {
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
+        let url = serve(move |_, mut peer: Peer| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async move {
+                let Some(connect) = peer.challenge().await else { return };
+                peer.hello(&connect, &["operator.write"], json!({})).await;
+                loop {
+                    let noise = match is_ping {
+                        true => tokio_tungstenite::tungstenite::Message::Ping(Vec::new().into()),
+                        false => tokio_tungstenite::tungstenite::Message::text(
+                            r#"{"type":"event","event":"tick"}"#,
+                        ),
+                    };
+                    if futures_util::SinkExt::send(&mut peer.0, noise).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        })
+        .await;
+        let mut config = Config::new(url);
+        config.deadlines.request = Duration::from_millis(300);
+        let gateway = OpenClawConnector::new(config).connect().await.unwrap();
+        let trouble = gateway.probe(&delivery()).await.unwrap_err();
+        assert_eq!(trouble.kind, Kind::Unavailable, "{trouble}");
+        let closed = tokio::time::timeout(Duration::from_secs(5), gateway.closed()).await;
+        assert!(closed.expect("it has to be given up").contains("answered nothing"));
+    }
+    // One question that is never answered, beside others that are: the connection lives.
+    let (connector, _) = liar(json!({}), |method, id| match method {
+        "sessions.describe" => Some(ok(id, r#"{"session":null}"#)),
+        _ => None,
+    })
+    .await;
+    let gateway = connector.connect().await.unwrap();
+    let delivery = delivery();
+    let unanswered = gateway.probe(&delivery);
+    let answered = async {
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            gateway.look(S).await.unwrap();
+        }
+    };
+    let (probed, ()) = tokio::join!(unanswered, answered);
+    assert_eq!(probed.unwrap_err().kind, Kind::Unavailable);
+    assert!(tokio::time::timeout(Duration::from_millis(300), gateway.closed()).await.is_err());
+}

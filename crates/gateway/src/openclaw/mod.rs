@@ -185,14 +185,14 @@ impl OpenClaw {
     /// A request that changes nothing.
     async fn ask(&self, method: &str, params: Value) -> Result<Box<RawValue>, Trouble> {
         self.client
-            .request(method, params, self.link.deadlines.request)
+            .ask(method, params, self.link.deadlines.request)
             .await
             .map_err(|error| classify::call(method, error, true))
     }
 
     /// The same, when the fault itself is of interest.
     async fn try_ask(&self, method: &str, params: Value) -> Result<Box<RawValue>, CallError> {
-        self.client.request(method, params, self.link.deadlines.request).await
+        self.client.ask(method, params, self.link.deadlines.request).await
     }
 }
 
