@@ -12,6 +12,7 @@ use std::time::Duration;
 use spool_gateway::receiver::{
     Delivery, Evidence, Gateway, Kind, Look, Mode, Probe, Reply, Session, Trouble,
 };
+use spool_seeded::Bug;
 use tokio::time::{Instant, sleep};
 
 use crate::verdict::{Verdict, in_doubt, of_trouble};
@@ -86,6 +87,9 @@ pub async fn attempt<G: Gateway>(
     };
     match gateway.send(delivery, &session, patience.until, seen).await {
         Ok(reply) => attempt.conclude(reply).await,
+        Err(Trouble { kind: Kind::Doubt, reason, .. }) if spool_seeded::is(Bug::RekeyOnDoubt) => {
+            Verdict::Rekey { after: None, reason }
+        }
         Err(trouble) => {
             let verdict = attempt.prove(Some(&trouble)).await;
             verdict.unwrap_or_else(|| of_trouble(trouble))

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use spool_gateway::receiver::{Evidence, Kind, Trouble};
+use spool_seeded::Bug;
 
 /// Who waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,6 +78,12 @@ pub enum Verdict {
 pub fn of_trouble(trouble: Trouble) -> Verdict {
     let Trouble { kind, reason, retry_after: after } = trouble;
     match kind {
+        Kind::Unavailable if spool_seeded::is(Bug::OutageCounts) => {
+            Verdict::Later { scope: Scope::Record, after, reason }
+        }
+        Kind::Never if spool_seeded::is(Bug::NeverIsLater) => {
+            Verdict::Later { scope: Scope::Session, after, reason }
+        }
         Kind::Unavailable => Verdict::Later { scope: Scope::Gateway, after, reason },
         Kind::Refused => Verdict::Refused { reason },
         Kind::Session | Kind::Moved => Verdict::Later { scope: Scope::Session, after, reason },
@@ -92,6 +99,7 @@ pub fn of_trouble(trouble: Trouble) -> Verdict {
 pub fn in_doubt(trouble: Trouble) -> Verdict {
     match trouble.kind {
         Kind::Refused => Verdict::Refused { reason: trouble.reason },
+        Kind::Unavailable if spool_seeded::is(Bug::OutageCounts) => of_trouble(trouble),
         _ => Verdict::Unknown { reason: trouble.reason },
     }
 }

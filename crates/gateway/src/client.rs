@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
+use spool_seeded::Bug;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -218,7 +219,8 @@ impl Client {
         two_steps: bool,
         patience: Duration,
     ) -> Result<Exchange, CallError> {
-        let deadline = Instant::now() + patience;
+        let day = Duration::from_secs(86_400);
+        let deadline = Instant::now() + if spool_seeded::is(Bug::NoDeadline) { day } else { patience };
         let id = self.ids.next();
         let text_id = id.to_string();
         let frame = Request { traceparent, ..Request::new(&text_id, method, &params) }.to_text();
@@ -263,6 +265,10 @@ impl Exchange {
             Ok(Some(Err(None))) => Err(CallError::Busy),
             // The driver is gone, or about to say why it goes.
             Ok(None) => {
+                if spool_seeded::is(Bug::CloseIsSuccess) {
+                    let ok = serde_json::value::to_raw_value(&serde_json::json!({"status": "ok"}));
+                    return ok.map(Step::Final).map_err(|_| CallError::Unreadable);
+                }
                 let mut closed = self.closed.clone();
                 let end = timeout_at(self.deadline, closed.wait_for(Option::is_some)).await;
                 let end = end.ok().and_then(|end| end.ok().and_then(|end| end.clone()));

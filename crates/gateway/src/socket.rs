@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use spool_seeded::Bug;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
@@ -33,12 +34,13 @@ pub(crate) async fn open(config: &Config, target: &Target) -> Result<Socket, Tro
     let wire: Box<dyn Wire> =
         if target.tls { encrypt(config, target, stream).await? } else { Box::new(stream) };
     // Without all four, a peer could make us buffer without end.
+    let longest = (!spool_seeded::is(Bug::FrameUnbounded)).then_some(READ_LIMIT);
     let limits = WebSocketConfig::default()
         .read_buffer_size(32 * 1024)
         .write_buffer_size(0)
         .max_write_buffer_size(WRITE_LIMIT + PRE_CONNECT_LIMIT)
-        .max_message_size(Some(READ_LIMIT))
-        .max_frame_size(Some(READ_LIMIT));
+        .max_message_size(longest)
+        .max_frame_size(longest);
     let request = config.url.as_str().into_client_request().map_err(|error| {
         Trouble::new(Kind::Refused, format!("cannot use the gateway address {}: {error}", config.url))
     })?;

@@ -1,5 +1,6 @@
 //! The layers, the longest first: they run side by side.
 
+mod gateways;
 mod producers;
 mod random;
 mod scenes;
@@ -19,4 +20,5 @@ pub(crate) static ALL: &[Layer] = &[
     Layer { name: "soak", about: "ten minutes of ordinary work, flat", budget: seconds(600), run: soak::run },
     Layer { name: "random", about: "producers, agents and gateways killed at random", budget: seconds(200), run: random::run },
     Layer { name: "producers", about: "hostile producers, as the same and as another user", budget: seconds(70), run: producers::run },
+    Layer { name: "gateways", about: "hostile gateways: every script at its moments", budget: seconds(100), run: gateways::run },
 ];

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::claims::CLAIMED;
 use super::hello::put;
 use super::script::{Cue, Ends, Moment, Script, Step, altered, script};
 use super::wire::{json as frame, text};
@@ -119,7 +120,7 @@ fn follows() -> Vec<Script> {
         })
     };
     let row = |name: &str, make: fn(&Cue) -> Value| {
-        script(format!("row/{name}"), &[Moment::Request, Moment::Accepted, Moment::Final], move |cue| {
+        script(format!("row/{name}"), &CLAIMED, move |cue| {
             let event = json!({"type": "event", "event": "session.message", "payload": make(cue)});
             vec![Step::Send(frame(&event)), Step::Pass]
         })
@@ -313,7 +314,7 @@ fn acknowledgements() -> Vec<Script> {
         other("of-an-unknown-id", |_| json!("nobody")),
         other("of-the-next-id", |cue| json!((cue.id.parse::<u64>().unwrap_or(0) + 1).to_string())),
         other("of-an-old-id", |cue| json!((cue.id.parse::<u64>().unwrap_or(9) - 1).to_string())),
-        other("of-the-connect", |_| json!("1")),
+        other("of-the-connect", |cue| json!(cue.connect)),
         other("of-an-id-with-a-plus", |cue| json!(format!("+{}", cue.id))),
         other("of-an-id-with-zeros", |cue| json!(format!("00{}", cue.id))),
         other("of-an-id-with-a-space", |cue| json!(format!(" {}", cue.id))),

@@ -104,11 +104,9 @@ fn ends() -> Vec<Script> {
     }
     // Codes that must never be on a wire.
     for code in [0u16, 999, 1005, 1006, 1015, 65535] {
-        all.push(script(
-            format!("close-{code}"),
-            &[Moment::Hello, Moment::Request, Moment::Final],
-            move |_| vec![Step::Send(close(code, "")), Step::Wait(SOON), Step::Cut],
-        ));
+        all.push(script(format!("close-{code}"), &ANYTIME, move |_| {
+            vec![Step::Send(close(code, "")), Step::Wait(SOON), Step::Cut]
+        }));
     }
     all
 }
@@ -209,6 +207,7 @@ fn floods() -> Vec<Script> {
         Moment::Hello,
         Moment::Look,
         Moment::Request,
+        Moment::MidFrame,
         Moment::Accepted,
         Moment::Final,
         Moment::Asked,
@@ -244,11 +243,14 @@ fn words() -> Vec<Script> {
         })
     };
     vec![
+        script("answer-to-the-connect-again", &ANYTIME, |cue| {
+            let answer = json!({"type": "res", "id": cue.connect, "ok": true, "payload": cue.sent()});
+            vec![Step::Send(text(&answer.to_string())), Step::Pass]
+        }),
         stray("answer-to-nobody", "nobody-asked"),
         stray("answer-to-an-empty-id", ""),
         stray("answer-to-a-high-id", "18446744073709551615"),
         stray("answer-to-a-higher-id", "18446744073709551616"),
-        stray("answer-to-the-connect-again", "1"),
         stray("answer-to-a-negative-id", "-1"),
         script("answers-to-all-to-come", &[Moment::Challenge, Moment::Hello, Moment::Look], |cue| {
             let base: u64 = cue.id.parse().unwrap_or(1);
@@ -265,9 +267,8 @@ fn words() -> Vec<Script> {
             let payload = json!({"nonce": "another", "ts": 1});
             vec![Step::Send(event("connect.challenge", payload)), Step::Pass]
         }),
-        script("second-hello", &ANYTIME, |_| {
-            let hello =
-                json!({"type": "res", "id": "1", "ok": true, "payload": {"type": "hello-ok", "protocol": 9}});
+        script("second-hello", &ANYTIME, |cue| {
+            let hello = json!({"type": "res", "id": cue.connect, "ok": true, "payload": {"type": "hello-ok", "protocol": 9}});
             vec![Step::Pass, Step::Send(text(&hello.to_string()))]
         }),
     ]

@@ -209,6 +209,7 @@ fn searches() -> Vec<Script> {
             "hit-of-what-never-came",
             |cue| json!({"role": "user", "sessionKey": cue.session, "snippet": cue.key}),
         )
-        .ends(Ends::Believed),
+        .ends(Ends::Believed)
+        .told(),
     ]
 }

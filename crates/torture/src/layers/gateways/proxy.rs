@@ -333,8 +333,11 @@ impl Connection {
         let by_key = || last.values().find(|(key, _)| *key == asked.key);
         let (known, former) = last.get(&asked.session).or_else(by_key).cloned().unwrap_or_default();
         let key = if asked.key.is_empty() { known } else { asked.key };
+        let connect =
+            self.asked.iter().find(|(_, asked)| asked.method == "connect").map(|(id, _)| id.clone());
         Cue {
             id: id.to_owned(),
+            connect: connect.unwrap_or_default(),
             key,
             session: asked.session,
             former,

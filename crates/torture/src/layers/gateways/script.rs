@@ -82,6 +82,8 @@ impl Moment {
 pub(super) struct Cue {
     /// The request that waits for an answer.
     pub(super) id: String,
+    /// The connect request of this connection.
+    pub(super) connect: String,
     /// The delivery's key and session, once known.
     pub(super) key: String,
     pub(super) session: String,
@@ -200,7 +202,7 @@ pub(super) fn script(
         is_deaf: false,
         is_heavy: false,
         is_told: false,
-        spell: Duration::from_millis(900),
+        spell: Duration::from_millis(600),
         is_slow: false,
     }
 }
