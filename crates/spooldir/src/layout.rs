@@ -111,43 +111,79 @@ impl Spool {
     pub fn create_on(root: &Path, fs: Arc<dyn Fs>) -> Result<Spool, Error> {
         let spool = Spool { root: root.to_owned(), fs };
         if spool.fs.stat(root).at("look at", root)?.is_none() {
-            spool.make_root()?;
+            spool.fs.make_dirs(root).at("create", root)?;
         }
         spool.check_root()?;
+        let is_whole = spool.has_format()?;
+        let mut is_changed = false;
         for dir in Dir::ALL {
             let path = spool.dir(dir);
             match spool.fs.make_dir(&path) {
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e).at("create", path),
-                _ => {}
+                made => is_changed |= made.is_ok(),
             }
         }
-        spool.check_format(true)?;
         spool.check_dirs()?;
+        if !is_whole {
+            spool.flush_above()?;
+        }
+        if !is_whole || is_changed {
+            spool.fs.sync_dir(root).at("flush", root)?;
+        }
+        if !is_whole {
+            spool.make_format()?;
+        }
         Ok(spool)
     }
 
-    /// Makes the root and the directories above it, and flushes the name of each: a record that is kept is no use in a
-    /// directory that is not.
-    fn make_root(&self) -> Result<(), Error> {
-        let mut above = Vec::new();
+    /// Flushes the names of the root and of the directories above it: a record that is kept is no use in a directory
+    /// that is not. All of them, for whoever made them may have died before the flush; up to where another file system
+    /// begins.
+    fn flush_above(&self) -> Result<(), Error> {
+        let dev = self.fs.stat(&self.root).at("look at", &self.root)?.map(|meta| meta.dev);
         let mut dir = self.root.parent();
         while let Some(parent) = dir {
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            above.push(parent.to_owned());
-            if self.fs.stat(parent).at("look at", parent)?.is_some() {
+            if self.fs.stat(parent).at("look at", parent)?.map(|meta| meta.dev) != dev {
                 break;
+            }
+            match self.fs.sync_dir(parent) {
+                // One that we may pass through but not read; whoever made it had to flush it.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+                other => other.at("flush", parent)?,
             }
             dir = parent.parent();
         }
-        self.fs.make_dirs(&self.root).at("create", &self.root)?;
-        for dir in above {
-            match self.fs.sync_dir(&dir) {
-                // One that we may pass through but not read; whoever made it had to flush it.
-                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
-                other => other.at("flush", dir)?,
+        Ok(())
+    }
+
+    /// Writes `format`, the last thing of a new spool. Who sees it may rely on it that everything else is on the disk;
+    /// its own text is there before its name is, for an empty one would be no format that anybody knows.
+    fn make_format(&self) -> Result<(), Error> {
+        let (path, tmp) = (self.root.join("format"), self.dir(Dir::Tmp));
+        for _ in 0..3 {
+            if self.has_format()? {
+                break;
+            }
+            match self.fs.remove(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).at("remove", path),
+                _ => {}
+            }
+            let mut staged = self.fs.stage(&tmp).at("create", &tmp)?;
+            staged.write_all(FORMAT.as_bytes()).at("write", &tmp)?;
+            staged.sync_data().at("flush", &tmp)?;
+            match staged.publish(&path) {
+                // This way of staging does not work here.
+                Err(e) if e.kind() == io::ErrorKind::Unsupported => self.fs.prefer_named(),
+                // Somebody was faster.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                other => {
+                    other.at("create", &path)?;
+                    break;
+                }
             }
         }
-        Ok(())
+        self.fs.sync_dir(&self.root).at("flush", &self.root)
     }
 
     /// Opens a spool that is there.
@@ -165,7 +201,12 @@ impl Spool {
     pub fn open_on(root: &Path, fs: Arc<dyn Fs>) -> Result<Spool, Error> {
         let spool = Spool { root: root.to_owned(), fs };
         spool.check_root()?;
-        spool.check_format(false)?;
+        if !spool.has_format()? {
+            return spool.refuse(
+                "it is not a spool (no file \"format\" in it); spool-put creates one at its first use",
+                exit::CONFIG,
+            );
+        }
         spool.check_dirs()?;
         Ok(spool)
     }
@@ -227,25 +268,19 @@ impl Spool {
         Ok(())
     }
 
-    /// Looks at the file `format`; a missing one is made where we may create.
-    fn check_format(&self, may_create: bool) -> Result<(), Error> {
+    /// Whether the file `format` is there. An empty one is not: a power cut has taken its text.
+    fn has_format(&self) -> Result<bool, Error> {
         let path = self.root.join("format");
         match self.fs.read(&path, 64) {
-            Ok(content) if content.bytes == FORMAT.as_bytes() => Ok(()),
+            Ok(content) if content.bytes == FORMAT.as_bytes() => Ok(true),
+            Ok(content) if content.bytes.is_empty() => Ok(false),
             Ok(content) => {
                 let said: String = String::from_utf8_lossy(&content.bytes).trim().chars().take(20).collect();
                 let why =
                     format!("its format is {said:?}, this program keeps \"spool 1\"; update the program");
                 self.refuse(why, exit::CONFIG)
             }
-            Err(e) if e.is_gone() && may_create => match self.fs.replace(&path, FORMAT.as_bytes()) {
-                Err(e) => Err(e).at("create", path),
-                Ok(()) => self.fs.sync_dir(&self.root).at("sync", &self.root),
-            },
-            Err(e) if e.is_gone() => self.refuse(
-                "it is not a spool (no file \"format\" in it); spool-put creates one at its first use",
-                exit::CONFIG,
-            ),
+            Err(e) if e.is_gone() => Ok(false),
             Err(e) => Err(e.into_error("read", path)),
         }
     }
@@ -343,5 +378,16 @@ mod tests {
         assert!(reason(Spool::open(&root)).contains("new in it is missing"));
         std::fs::write(root.join("new"), "x").unwrap();
         assert!(reason(Spool::create(&root)).contains("new in it is not a directory"));
+    }
+    #[test]
+    fn a_format_that_a_power_cut_emptied_is_written_again() {
+        let home = tempfile::tempdir().unwrap();
+        Spool::create(home.path()).unwrap();
+        let format = home.path().join("format");
+        std::fs::write(&format, "").unwrap();
+        assert!(reason(Spool::open(home.path())).contains("not a spool"));
+        Spool::create(home.path()).unwrap();
+        assert_eq!(std::fs::read(&format).unwrap(), FORMAT.as_bytes());
+        Spool::open(home.path()).unwrap();
     }
 }

@@ -187,3 +187,34 @@ fn a_retry_flushes_what_it_finds_in_whatever_state() {
         }
     }
 }
+
+/// A creator dies at each step, and another one comes after it: whatever the two of them made is flushed before
+/// the format has a name, for who sees a format flushes nothing but its own record.
+#[test]
+fn what_the_first_creator_left_unflushed_is_flushed_by_the_next() {
+    for way in WAYS {
+        for step in 1.. {
+            let home = tempfile::tempdir().unwrap();
+            let root = home.path().join("a/b/spool");
+            let fs = FaultyFs::over(way());
+            fs.fail(step, Fault::Death);
+            let is_whole = Spool::create_on(&root, Arc::new(fs.clone())).is_ok();
+            let mut done: Vec<String> = fs.steps().into_iter().take(step - 1).collect();
+            fs.clear();
+            let before = fs.steps().len();
+            Spool::create_on(&root, Arc::new(fs.clone())).unwrap();
+            done.extend(fs.steps().drain(before..));
+            assert_eq!(std::fs::read(root.join("format")).unwrap(), b"spool 1\n");
+            let last = |what: String| done.iter().rposition(|step| *step == what).unwrap();
+            let named = last(format!("publish {}", root.join("format").display()));
+            for above in [home.path(), &home.path().join("a"), &home.path().join("a/b"), &root] {
+                let flushed = done[..named].iter().any(|s| *s == format!("sync_dir {}", above.display()));
+                assert!(flushed, "{} at step {step}: {done:#?}", above.display());
+            }
+            assert!(done[..named].iter().any(|s| s == "sync_data tmp"), "{done:#?}");
+            if is_whole {
+                break;
+            }
+        }
+    }
+}
