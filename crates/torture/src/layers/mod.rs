@@ -1,6 +1,8 @@
 //! The layers, the longest first: they run side by side.
 
+mod disk;
 mod gateways;
+mod power;
 mod producers;
 mod random;
 mod scenes;
@@ -18,6 +20,7 @@ const fn seconds(n: u64) -> Duration {
 #[rustfmt::skip]
 pub(crate) static ALL: &[Layer] = &[
     Layer { name: "soak", about: "ten minutes of ordinary work, flat", budget: seconds(600), run: soak::run },
+    Layer { name: "power", about: "the power cut at every system call, on ext4 and xfs", budget: seconds(150), run: power::run },
     Layer { name: "random", about: "producers, agents and gateways killed at random", budget: seconds(200), run: random::run },
     Layer { name: "producers", about: "hostile producers, as the same and as another user", budget: seconds(70), run: producers::run },
     Layer { name: "gateways", about: "hostile gateways: every script at its moments", budget: seconds(100), run: gateways::run },

@@ -1,0 +1,158 @@
+//! One file system: which plays are played on it, in which order, and for how long.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::play::{Play, Plight};
+use crate::chance::Chance;
+use crate::ground::Ground;
+use crate::layer::{Outcome, Report};
+use crate::layers::disk::{Disk, Kind};
+use crate::layers::scenes::{self, Scene, Who};
+
+/// The scenes of which every point is played, in CI too.
+const WHOLE: [&str; 2] = ["put-first", "put"];
+/// Those of which in CI every point is played at which something has changed since the point before it.
+const CHANGES: [&str; 2] = ["put-again", "run-ok"];
+
+/// One point of a scene, and what happens there.
+#[derive(Debug, Clone, Copy)]
+struct Point {
+    scene: &'static str,
+    number: u64,
+    plight: Plight,
+}
+
+#[derive(Debug, Default)]
+struct Points {
+    must: Vec<Point>,
+    may: Vec<Point>,
+}
+
+/// A lane.
+pub(super) struct Lane<'a> {
+    ground: &'a Ground,
+    kind: Kind,
+    disk: Disk,
+    home: PathBuf,
+    chance: Chance,
+    report: Report,
+    /// A bug was caught, here or in the other lane.
+    is_over: &'a AtomicBool,
+}
+
+impl<'a> Lane<'a> {
+    pub(super) fn new(
+        ground: &'a Ground,
+        kind: Kind,
+        images: &Path,
+        is_over: &'a AtomicBool,
+    ) -> Outcome<Lane<'a>> {
+        let name = kind.name();
+        let disk = Disk::make(kind, &images.join(format!("{name}.img")), &images.join(name))?;
+        let home = images.join(format!("home-{name}"));
+        fs::create_dir(&home)?;
+        let chance = ground.chance(&format!("power {name}"));
+        Ok(Lane { ground, kind, disk, home, chance, report: Report::default(), is_over })
+    }
+
+    pub(super) fn run(mut self) -> Outcome<Report> {
+        if self.ground.hunts() {
+            self.hunt()?;
+            return Ok(self.report);
+        }
+        let (mut must, mut may) = (Vec::new(), Vec::new());
+        for scene in scenes::all() {
+            let points = self.points(scene)?;
+            must.extend(points.must);
+            may.extend(points.may);
+        }
+        // In no order, so that the lanes are not at the same scene at the same time.
+        shuffle(&mut must, &mut self.chance);
+        shuffle(&mut may, &mut self.chance);
+        for point in must {
+            self.play(point)?;
+        }
+        for point in may {
+            if self.ground.left().is_zero() && !self.ground.full {
+                break;
+            }
+            self.play(point)?;
+        }
+        Ok(self.report)
+    }
+
+    /// Every way to play a scene: what is always played, and what is played as long as there is time.
+    fn points(&mut self, scene: &'static Scene) -> Outcome<Points> {
+        let survey = self.stage(scene).survey()?;
+        let mut points = Points::default();
+        // The one after the last is the end of the program.
+        for number in 1..=survey.stops + 1 {
+            let is_change = number > survey.stops || survey.changes.binary_search(&number).is_ok();
+            let mut add = |plight, is_must| {
+                let point = Point { scene: scene.name, number, plight };
+                if is_must || self.ground.full { points.must.push(point) } else { points.may.push(point) }
+            };
+            let is_whole = WHOLE.contains(&scene.name);
+            add(Plight::Cut, is_whole || CHANGES.contains(&scene.name) && is_change);
+            if scene.who == Who::Tool && scene.ends == Some(0) {
+                add(Plight::Retried, is_whole && is_change);
+            }
+            if is_change {
+                add(Plight::Twice, false);
+            }
+        }
+        self.report.count("stops of the scenes", survey.stops);
+        Ok(points)
+    }
+
+    fn stage<'b>(&'b mut self, scene: &'static Scene) -> Play<'b> {
+        Play {
+            ground: self.ground,
+            room: self.disk.at().join("room"),
+            disk: &mut self.disk,
+            scene,
+            home: self.home.join("home"),
+        }
+    }
+
+    fn play(&mut self, point: Point) -> Outcome<()> {
+        let Some(scene) = scenes::named(&[point.scene]).first().copied() else { return Ok(()) };
+        let played = self.stage(scene).play(point.number, point.plight);
+        let played = played.map_err(|e| format!("{} {point:?}: {e}", self.kind.name()))?;
+        self.report.count("points", 1);
+        self.report.count("cuts", played.cuts);
+        for broken in played.broken {
+            self.is_over.store(true, Ordering::Relaxed);
+            self.report.violation(format!("{}: {broken}", self.kind.name()));
+        }
+        Ok(())
+    }
+
+    /// The ends of the programs, and then points in no order, until the bug is seen.
+    fn hunt(&mut self) -> Outcome<()> {
+        let (mut first, mut then) = (Vec::new(), Vec::new());
+        for scene in scenes::named(&[WHOLE, CHANGES].concat()) {
+            let mut points = self.points(scene)?.must;
+            points.retain(|point| point.plight == Plight::Cut);
+            first.extend(points.pop());
+            then.extend(points);
+        }
+        shuffle(&mut then, &mut self.chance);
+        for point in first.into_iter().chain(then) {
+            if self.is_over.load(Ordering::Relaxed) || self.ground.left().is_zero() {
+                break;
+            }
+            self.play(point)?;
+        }
+        Ok(())
+    }
+}
+
+/// Fisher and Yates.
+fn shuffle<T>(of: &mut [T], chance: &mut Chance) {
+    for at in (1..of.len()).rev() {
+        of.swap(at, usize::try_from(chance.below(at as u64 + 1)).unwrap_or_default());
+    }
+}
