@@ -20,6 +20,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal};
+use spool_seeded::Bug;
 
 use crate::args::Args;
 use crate::intent::Open;
@@ -77,7 +78,7 @@ impl Job {
             command.process_group(0);
         }
 
-        let lent = open.filter(|_| !modes.main);
+        let lent = open.filter(|_| !modes.main && !spool_seeded::is(Bug::LeaseNotInherited));
         if let Some(open) = lent {
             open.lease.inherit(true).map_err(|e| own("lend it the lease", e))?;
         }

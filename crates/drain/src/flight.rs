@@ -257,6 +257,11 @@ where
         if self.dismiss_if_expired(&entry, &record, now_ms()) {
             return None;
         }
+        if spool_seeded::is(Bug::SendBeforeTake) {
+            self.index.insert(entry.id.clone(), Place::Sending);
+            let state = State::Sending { key: key.clone(), attempts: entry.state.attempts() };
+            return Some((Entry { state, ..entry }, record));
+        }
         match self.advance(&entry, &Event::Take { key: key.clone() }, None) {
             Some(taken) => {
                 self.unsynced = true;

@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use spool_gateway::receiver::{Connector, Gateway, Look};
+use spool_seeded::Bug;
 use spooldir::journal::Line;
 use spooldir::publish::Published;
 use spooldir::run::{Intent, RunRoute, Standing, lost_record};
@@ -84,10 +85,11 @@ where
         // Its wrapper may have closed it between the list and the look.
         let Some(intent) = self.spool.intent(id)? else { return Ok(()) };
         match self.spool.find(id)? {
+            None if spool_seeded::is(Bug::LostIgnored) => {}
             None => self.publish_lost(id, &intent)?,
             // Whoever published it may have died before the flush. The intent is all there is of the run on the disk
             // until its completion is there too.
-            Some(_) if spool_seeded::is(spool_seeded::Bug::CloseUnflushed) => {}
+            Some(_) if spool_seeded::is(Bug::CloseUnflushed) => {}
             Some(completion) => self.spool.flush(&completion)?,
         }
         self.spool.close_run(id)?;
@@ -96,6 +98,7 @@ where
     }
 
     fn publish_lost(&mut self, id: &Id, intent: &Intent) -> Result<(), Error> {
+        let id = if spool_seeded::is(Bug::LostTwice) { &Id::mint() } else { id };
         let record = lost_record(self.spool, id, intent, now_ms());
         let bytes = serde_json::to_vec(&record).map_err(std::io::Error::from);
         let path = self.spool.dir(Dir::Runs);

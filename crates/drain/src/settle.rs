@@ -37,6 +37,12 @@ where
         let Landed { flight, verdict } = landed;
         let session = flight.session.clone();
         self.started.remove(&flight.key.to_string());
+        if spool_seeded::is(Bug::SendBeforeTake) {
+            for (entry, _) in &flight.entries {
+                let pending = Entry::new(entry.id.clone(), State::Pending);
+                self.advance(&pending, &Event::Take { key: flight.key.clone() }, None);
+            }
+        }
         match verdict {
             Verdict::Delivered { evidence, note } => self.delivered(flight, evidence, note.as_deref()),
             Verdict::Untold { reason } if flight.key.purpose() == Purpose::Tell => {

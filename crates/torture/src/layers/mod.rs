@@ -2,6 +2,7 @@
 
 mod disk;
 mod gateways;
+mod kill;
 mod power;
 mod producers;
 mod random;
@@ -24,4 +25,5 @@ pub(crate) static ALL: &[Layer] = &[
     Layer { name: "random", about: "producers, agents and gateways killed at random", budget: seconds(200), run: random::run },
     Layer { name: "producers", about: "hostile producers, as the same and as another user", budget: seconds(70), run: producers::run },
     Layer { name: "gateways", about: "hostile gateways: every script at its moments", budget: seconds(100), run: gateways::run },
+    Layer { name: "kill", about: "SIGKILL before and after every system call", budget: seconds(110), run: kill::run },
 ];

@@ -17,6 +17,7 @@
 //! Read with the reader of the layer `random`, which shares no code with the product, and at the gateway.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use spool_gateway::fake::Told;
 
@@ -116,13 +117,46 @@ struct Sent {
     is_commit: bool,
 }
 
-/// How many sends were more than one for each record that was sent at all.
-pub(in crate::layers) fn extra_sends(place: &Place<'_>) -> u64 {
+/// A number for all that lies in the spool: names, sizes and contents, but for numbers, which times and ids are made of.
+pub(in crate::layers) fn fingerprint(place: &Place<'_>) -> Outcome<u64> {
+    let mut hasher = DefaultHasher::new();
+    let mut dirs = vec![place.spool.clone()];
+    place
+        .promises
+        .iter()
+        .for_each(|p| p.marker.as_ref().is_some_and(|marker| marker.exists()).hash(&mut hasher));
+    let plain = |bytes: &[u8]| -> Vec<u8> {
+        let is_word = |byte: &&u8| !byte.is_ascii_digit() && **byte != b'-';
+        bytes.iter().filter(is_word).copied().collect()
+    };
+    while let Some(dir) = dirs.pop() {
+        let Ok(items) = fs::read_dir(&dir) else { continue };
+        let mut paths = items.map(|item| Ok(item?.path())).collect::<Outcome<Vec<_>>>()?;
+        paths.sort();
+        for path in paths {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let is_minted = name.len() >= 36 && name.bytes().filter(|byte| *byte == b'-').count() >= 4;
+            let name = if is_minted { name.get(36..).unwrap_or_default() } else { &name };
+            plain(name.as_bytes()).hash(&mut hasher);
+            match fs::read(&path) {
+                Ok(bytes) => {
+                    (bytes.len(), if is_minted { Vec::new() } else { plain(&bytes) }).hash(&mut hasher)
+                }
+                Err(_) => dirs.push(path),
+            }
+        }
+        dirs.len().hash(&mut hasher);
+    }
+    Ok(hasher.finish())
+}
+
+/// How often records were sent, and how many of these sends were more than one for a record.
+pub(in crate::layers) fn count_sends(place: &Place<'_>) -> (u64, u64) {
     let mut ids: Vec<String> = sends(place).into_iter().flat_map(|sent| sent.ids).collect();
     let all = ids.len();
     ids.sort();
     ids.dedup();
-    (all - ids.len()) as u64
+    (all as u64, (all - ids.len()) as u64)
 }
 
 /// All that the gateway was asked to deliver.
