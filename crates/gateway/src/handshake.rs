@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
@@ -67,11 +68,15 @@ pub(crate) async fn challenge(config: &Config, socket: &mut Socket) -> Result<Ch
         let frame = read(config, socket, deadline, "a challenge").await?;
         let Incoming::Event { name, payload: Some(raw) } = frame else { continue };
         if name == "connect.challenge" {
-            let challenge = payload::<Challenge>(&raw).filter(|challenge| challenge.nonce.len() <= 512);
-            return challenge
+            return read_challenge(&raw)
                 .ok_or_else(|| unavailable("the gateway's challenge could not be understood".into()));
         }
     }
+}
+
+/// Reads a challenge; what is none, or wants too much signed, is `None`.
+pub(crate) fn read_challenge(raw: &RawValue) -> Option<Challenge> {
+    payload::<Challenge>(raw).filter(|challenge| challenge.nonce.len() <= 512)
 }
 
 /// Waits for the answer to the connect request, which has this id.
@@ -88,8 +93,13 @@ pub(crate) async fn hello(config: &Config, socket: &mut Socket, own: &str) -> Re
             _ => {}
         }
     };
+    read_hello(&raw, config)
+}
+
+/// Reads what a gateway says of itself when the connection is up.
+pub(crate) fn read_hello(raw: &RawValue, config: &Config) -> Result<Hello, Failure> {
     let hello: RawHello =
-        payload(&raw).ok_or_else(|| unavailable("the gateway's hello could not be understood".into()))?;
+        payload(raw).ok_or_else(|| unavailable("the gateway's hello could not be understood".into()))?;
     if !PROTOCOLS.contains(&hello.protocol) {
         let why = format!("the gateway chose protocol {}; this program speaks 3 and 4", hello.protocol);
         return Err(Trouble::new(Kind::Refused, why).into());

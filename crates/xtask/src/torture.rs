@@ -1,8 +1,11 @@
 //! `cargo xtask torture`: builds what is to be hurt, then hands over to the program that hurts it.
 //!
 //! The programs are built twice with the profile `torture`: once as they are, and once with the seeded bugs in them.
-//! Both, and the torture itself, end up in one directory under cargo's own, from where they run.
+//! Both, and the torture itself, end up in one directory under cargo's own, from where they run. What the layer `fuzz`
+//! needs is built only where it will run: the targets with the counters of libFuzzer, without and with the address
+//! sanitizer.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -12,13 +15,36 @@ const PROGRAMS: [&str; 3] = ["spool", "spool-put", "spool-run"];
 
 /// The command; hands its arguments on.
 pub(crate) fn run(mut args: lexopt::Parser) -> ExitCode {
-    match build().and_then(|dirs| hand_over(&dirs, args.raw_args()?.collect())) {
+    match args.raw_args().map_err(Into::into).and_then(|args| all(args.collect())) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("xtask torture: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn all(args: Vec<OsString>) -> Outcome<ExitCode> {
+    let dirs = build()?;
+    if wants_fuzz(&args) {
+        build_fuzz(&dirs)?;
+    }
+    hand_over(&dirs, args)
+}
+
+/// Whether the layer `fuzz` will run, and not only hunt a seeded bug, which it does without libFuzzer.
+fn wants_fuzz(args: &[OsString]) -> bool {
+    let mut layers = Vec::new();
+    let mut words = args.iter().filter_map(|arg| arg.to_str());
+    while let Some(word) = words.next() {
+        match word {
+            "--bug" => return false,
+            "--seed" | "--time" => drop(words.next()),
+            word if word.starts_with('-') => {}
+            layer => layers.push(layer),
+        }
+    }
+    layers.is_empty() || layers.contains(&"fuzz")
 }
 
 struct Dirs {
@@ -38,13 +64,57 @@ fn cargo(seeded: bool) -> Command {
     command
 }
 
-/// Builds both forms; each is copied away, because the next build writes over it.
-fn build() -> Outcome<Dirs> {
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+/// Cargo's own directory.
+fn target_dir() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => PathBuf::from(dir),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"),
-    };
-    let built = target.join("torture");
+    }
+}
+
+/// What libFuzzer needs: edges counted, their places, and the operands of comparisons.
+const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares";
+
+/// Builds the targets of the layer `fuzz`, in directories of their own: everything in them is compiled with other flags.
+fn build_fuzz(dirs: &Dirs) -> Outcome<()> {
+    let said = Command::new("rustc").arg("-vV").output()?.stdout;
+    let said = String::from_utf8(said)?;
+    let host = said.lines().find_map(|line| line.strip_prefix("host: ")).ok_or("rustc names no host")?;
+    for (name, more) in [("fuzz", ""), ("fuzz-asan", " -Zsanitizer=address")] {
+        let target = target_dir().join(name);
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo
+            .args(["build", "--quiet", "--locked", "--profile", "torture", "--package", "spool-fuzz"])
+            .args(["--bin", "fuzz"])
+            // With a target named, build scripts and macros are compiled without these flags.
+            .args(["--target", host])
+            .arg("--target-dir")
+            .arg(&target)
+            .env("RUSTFLAGS", format!("{COVERAGE}{more}"))
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env_remove("SPOOL_SEEDED_BUGS")
+            .env("CARGO_PROFILE_TORTURE_DEBUG", "0")
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
+            .stdin(Stdio::null());
+        if !more.is_empty() {
+            // The sanitizer is not stable; everything else is. What it slows down needs less care from the compiler.
+            cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_PROFILE_TORTURE_OPT_LEVEL", "1");
+        }
+        if !cargo.status()?.success() {
+            return Err(format!("{name} does not build").into());
+        }
+        let to = dirs.programs.join(name);
+        std::fs::remove_file(&to).ok();
+        std::fs::copy(target.join(host).join("torture/fuzz"), to)?;
+    }
+    Ok(())
+}
+
+/// Builds both forms; each is copied away, because the next build writes over it.
+fn build() -> Outcome<Dirs> {
+    let built = target_dir().join("torture");
     let dirs = Dirs { programs: built.join("plain"), seeded: built.join("seeded") };
     for (dir, seeded) in [(&dirs.programs, false), (&dirs.seeded, true)] {
         if !cargo(seeded).status()?.success() {
@@ -61,7 +131,7 @@ fn build() -> Outcome<Dirs> {
     Ok(dirs)
 }
 
-fn hand_over(dirs: &Dirs, args: Vec<std::ffi::OsString>) -> Outcome<ExitCode> {
+fn hand_over(dirs: &Dirs, args: Vec<OsString>) -> Outcome<ExitCode> {
     let status = Command::new(dirs.seeded.join("torture"))
         .arg("--programs")
         .arg(&dirs.programs)

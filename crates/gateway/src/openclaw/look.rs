@@ -22,7 +22,7 @@ pub(super) async fn has_failed(gateway: &OpenClaw, session_key: &str) -> Result<
     Ok(matches!(answer.pointer("/session/status").and_then(Value::as_str), Some("failed" | "killed")))
 }
 
-fn read(answer: &Value) -> Option<Look> {
+pub(super) fn read(answer: &Value) -> Option<Look> {
     let session = match answer.get("session")? {
         Value::Null => return Some(Look::Missing),
         Value::Object(session) => session,

@@ -11,6 +11,8 @@
 mod legacy;
 mod look;
 mod probe;
+#[cfg(feature = "readers")]
+pub mod readers;
 mod send;
 
 use std::collections::HashMap;

@@ -180,7 +180,7 @@ fn reply_to(route: &Route) -> String {
 }
 
 /// What a final answer proves.
-fn conclude(
+pub(super) fn conclude(
     answer: &Value,
     committed: bool,
     routable: bool,

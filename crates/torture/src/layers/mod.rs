@@ -1,6 +1,7 @@
 //! The layers, the longest first: they run side by side.
 
 mod disk;
+mod fuzz;
 mod gateways;
 mod kill;
 mod power;
@@ -23,6 +24,7 @@ pub(crate) static ALL: &[Layer] = &[
     Layer { name: "soak", about: "ten minutes of ordinary work, flat", budget: seconds(600), run: soak::run },
     Layer { name: "power", about: "the power cut at every system call, on ext4 and xfs", budget: seconds(150), run: power::run },
     Layer { name: "random", about: "producers, agents and gateways killed at random", budget: seconds(200), run: random::run },
+    Layer { name: "fuzz", about: "whatever reads what others wrote, fed with anything at all", budget: seconds(100), run: fuzz::run },
     Layer { name: "producers", about: "hostile producers, as the same and as another user", budget: seconds(70), run: producers::run },
     Layer { name: "gateways", about: "hostile gateways: every script at its moments", budget: seconds(100), run: gateways::run },
     Layer { name: "kill", about: "SIGKILL before and after every system call", budget: seconds(110), run: kill::run },
