@@ -236,6 +236,10 @@ where
                 self.condemn(&entry, "changed after it was published: it names another session now");
                 return None;
             }
+            Reading::Later(why) => {
+                self.hold(&entry, &why);
+                return None;
+            }
             Reading::Bad(why) => {
                 self.condemn(&entry, &format!("changed after it was published: {why}"));
                 return None;

@@ -69,10 +69,7 @@ where
             }
             Verdict::Hold { reason } => {
                 for (entry, _) in flight.entries {
-                    self.index.remove(&entry.id);
-                    if self.advance(&entry, &Event::Hold, Some(&reason)).is_some() {
-                        self.summary.held += 1;
-                    }
+                    self.hold(&entry, &reason);
                 }
             }
             // It may be the fault of one of them: each alone will show.

@@ -14,8 +14,8 @@ use spool_seeded::Bug;
 use spooldir::intake::{Intake, Taken, is_candidate};
 use spooldir::journal::{KEEP_DAYS, Line};
 use spooldir::moves::Why;
-use spooldir::name::SUFFIX;
-use spooldir::record::MAX_BYTES;
+use spooldir::name::{Purpose, SUFFIX};
+use spooldir::record::{Flaw, MAX_BYTES};
 use spooldir::time::now_ms;
 use spooldir::{Dir, Entry, Error, Event, Id, Key, Record, State};
 use tracing::{debug, info, warn};
@@ -44,6 +44,8 @@ pub(crate) enum Reading {
     Trouble(String),
     /// It is no record any more; why.
     Bad(String),
+    /// It is of a later version: an agent that could read it brought it here, and was replaced by this older one. Why.
+    Later(String),
 }
 
 /// What a name in `new/` is without its suffix: the id, once intake has given it.
@@ -150,6 +152,12 @@ where
                     let why = format!("changed after it was published ({why}); {key} may have delivered it");
                     self.condemn(&entry, &why);
                 }
+                // Committed already, all that is left is to tell; that waits for a program that can.
+                Reading::Later(why) if key.purpose() == Purpose::Tell => {
+                    warn!("cannot read {}: {why}; {key} waits in sending/", entry.id);
+                    return;
+                }
+                Reading::Later(why) => self.hold(&entry, &format!("{why}; {key} may have delivered it")),
             }
         }
         // The order it was sent in, so that the text is the same.
@@ -400,6 +408,7 @@ where
                 Reading::Gone => {}
                 Reading::Trouble(why) => debug!("cannot read {id}: {why}"),
                 Reading::Bad(why) => self.condemn(&entry, &format!("changed after it was published: {why}")),
+                Reading::Later(why) => self.hold(&entry, &why),
             }
         }
     }
@@ -417,6 +426,7 @@ where
             Ok(content) => match Record::parse(&content.bytes) {
                 Ok(record) if record.session_key.is_none() => Reading::Bad("it names no session".into()),
                 Ok(record) => Reading::Good(Box::new(record), content.meta.mtime_ns),
+                Err(flaw @ Flaw::Version(_)) => Reading::Later(flaw.to_string()),
                 Err(flaw) => Reading::Bad(flaw.to_string()),
             },
             Err(e) if e.is_gone() => Reading::Gone,
@@ -429,6 +439,14 @@ where
         self.index.remove(&entry.id);
         if self.advance(entry, &Event::Condemn, Some(reason)).is_some() {
             self.summary.dead += 1;
+        }
+    }
+
+    /// A person has to decide.
+    pub(crate) fn hold(&mut self, entry: &Entry, reason: &str) {
+        self.index.remove(&entry.id);
+        if self.advance(entry, &Event::Hold, Some(reason)).is_some() {
+            self.summary.held += 1;
         }
     }
 

@@ -1,7 +1,8 @@
 //! What a record may ask for, and what strangers may drop.
 
+use spooldir::name::Key;
 use spooldir::time::now_ms;
-use spooldir::{Dir, Event, Id};
+use spooldir::{Dir, Entry, Event, Id, State};
 
 use crate::support::{Bench, ROUTED};
 
@@ -115,4 +116,28 @@ async fn what_a_person_takes_away_is_not_sent() {
     })
     .await;
     assert_eq!(b.commits(&id), 0);
+}
+
+#[tokio::test]
+async fn what_a_later_program_left_is_held_and_not_called_spoilt() {
+    let b = Bench::new().await;
+    let states = [
+        State::Sending { key: Key::mint(), attempts: 0 },
+        State::Deferred { key: Some(Key::mint()), attempts: 2, due_ms: 0 },
+        State::Deferred { key: None, attempts: 0, due_ms: 0 },
+    ];
+    let told = Entry::new(Id::mint(), State::Sending { key: Key::mint().tell(), attempts: 0 });
+    let bytes = br#"{"v":2,"body":[]}"#;
+    let entries: Vec<Entry> = states.into_iter().map(|state| Entry::new(Id::mint(), state)).collect();
+    for entry in entries.iter().chain([&told]) {
+        std::fs::write(b.spool.path(entry), bytes).unwrap();
+    }
+    b.run(b.until("they are held", |b| b.count(Dir::Hold) == entries.len())).await;
+    for entry in &entries {
+        let held = Entry::new(entry.id.clone(), State::Held);
+        assert_eq!(std::fs::read(b.spool.path(&held)).unwrap(), bytes);
+        assert!(b.reason(&entry.id).contains("version 2"), "{}", b.reason(&entry.id));
+    }
+    assert!(b.spool.path(&told).exists(), "a telling that nobody here can read waits where it is");
+    assert_eq!(b.count(Dir::Dead), 0);
 }
