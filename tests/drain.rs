@@ -284,3 +284,28 @@ fn the_demo_comes_out_right() {
     assert!(ran.stdout.contains("doubles 0, lost 0"), "{}", ran.stdout);
     assert_eq!(crate::support::names(&tmp), [""; 0], "the demo leaves nothing behind");
 }
+
+#[test]
+fn too_few_descriptors_are_a_sentence_and_not_a_panic() {
+    let (spool, gateway) = bench();
+    let id = put(&spool.spool, SESSION);
+    for few in 4..32 {
+        let output = std::process::Command::new("sh")
+            .args(["-c", &format!("ulimit -n {few} && exec \"$@\""), "sh", env!("CARGO_BIN_EXE_spool")])
+            .args(drain_args(&gateway.url()))
+            .arg(spool.home().join("token"))
+            .arg("--once")
+            .env_clear()
+            .env("HOME", spool.home())
+            .env("SPOOL_DIR", spool.spool.root())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !said.contains("panicked") && output.status.code().is_some(),
+            "{few}: {:?} {said}",
+            output.status
+        );
+    }
+    assert_eq!((state(&spool.spool, &id), gateway.commits_containing(&id)), ("done", 1));
+}

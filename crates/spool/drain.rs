@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::io;
+use std::os::unix::net::UnixStream;
 
 use spool_drain::{Options, Summary};
 use spool_gateway::openclaw::OpenClawConnector;
@@ -55,15 +56,22 @@ fn once(summary: &Summary) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
+/// Descriptors that must be free at the start, in pairs: the runtime's own, those of the lock, the watch and a
+/// connection, and some for files.
+const PAIRS: usize = 8;
+
 /// A runtime with everything on this thread.
 ///
 /// # Errors
 /// When the kernel gives no more descriptors.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|e| {
+    let fail = |e: io::Error| {
         Failure::new(exit::TEMPORARY, format!("cannot start: {e}; raise ulimit -n or try again"))
-    })
+    };
+    // The runtime does not survive it to find too few for its signals, so they are counted before.
+    let free = (0..PAIRS).map(|_| UnixStream::pair()).collect::<io::Result<Vec<_>>>().map_err(fail)?;
+    drop(free);
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)
 }
 
 /// Completes when somebody asks the process to end. Who asks again does not want to wait.
