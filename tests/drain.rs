@@ -286,6 +286,31 @@ fn the_demo_comes_out_right() {
 }
 
 #[test]
+fn an_agent_that_crashes_leaves_no_core_dump() {
+    use std::os::unix::process::ExitStatusExt;
+    let (spool, gateway) = bench();
+    let id = put(&spool.spool, SESSION);
+    // Where the shell may not raise the limit nothing is dumped anyway.
+    let script = "ulimit -c unlimited 2>/dev/null; exec \"$@\"";
+    let mut agent = std::process::Command::new("sh")
+        .args(["-c", script, "sh", env!("CARGO_BIN_EXE_spool")])
+        .args(drain_args(&gateway.url()))
+        .arg(spool.home().join("token"))
+        .env_clear()
+        .env("HOME", spool.home())
+        .env("SPOOL_DIR", spool.spool.root())
+        .current_dir(spool.home())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    becomes(&spool, &id, "done");
+    let pid = agent.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-ABRT", &pid]).status().unwrap().success());
+    let ended = agent.wait().unwrap();
+    assert!(ended.signal().is_some() && !ended.core_dumped(), "{ended:?}");
+}
+
+#[test]
 fn too_few_descriptors_are_a_sentence_and_not_a_panic() {
     let (spool, gateway) = bench();
     let id = put(&spool.spool, SESSION);

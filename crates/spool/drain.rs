@@ -25,6 +25,7 @@ use crate::discover;
 /// the spool says when it cannot be used.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     log_to_stderr(level(args)?);
+    keep_to_itself();
     let config = discover::gateway(args, &locate::process_env)?;
     config.check().map_err(|trouble| Failure::new(exit::CONFIG, trouble.reason))?;
     let spool = Spool::create(&crate::spool_dir(args)?)?;
@@ -38,6 +39,24 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     let Summary { delivered, dead, held, left, .. } = summary;
     tracing::info!(delivered, dead, held, left, "ended");
     if args.once { once(&summary) } else { Ok(exit::OK) }
+}
+
+/// The token passes through this process: no core dump of it, and no other process of this user may look into it or
+/// read its environment. (Where there is no such switch: no core dump.)
+fn keep_to_itself() {
+    if spool_seeded::is(spool_seeded::Bug::DumpsCore) {
+        return;
+    }
+    #[cfg(target_os = "linux")]
+    let kept = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    #[cfg(not(target_os = "linux"))]
+    let kept = {
+        let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+        rustix::process::setrlimit(rustix::process::Resource::Core, none)
+    };
+    if let Err(e) = kept {
+        tracing::warn!("cannot forbid core dumps of the agent: {e}; a crash may leave the token in one");
+    }
 }
 
 /// What a run with `--once` came to.

@@ -67,6 +67,7 @@ pub enum Bug {
     CloseUnflushed,
     RecoverUnflushed,
     HalfMoved,
+    DumpsCore,
 }
 
 struct Row(Bug, &'static str, &'static str, &'static [&'static str]);
@@ -130,6 +131,7 @@ static ROWS: &[Row] = &[
     Row(Bug::CloseUnflushed, "close-unflushed", "a run is closed for a completion that nobody has flushed", &["model"]),
     Row(Bug::RecoverUnflushed, "recover-unflushed", "what a dead agent moved into sending/ is sent without a flush", &["model"]),
     Row(Bug::HalfMoved, "half-moved", "a change of key that a crash cut in half is not finished before the gateway is asked", &["model"]),
+    Row(Bug::DumpsCore, "dumps-core", "the agent lets its memory be dumped when it crashes", &["secrets"]),
 ];
 
 impl Bug {
