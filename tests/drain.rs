@@ -126,6 +126,7 @@ fn the_token_of_openclaws_own_configuration_is_found_and_found_again() {
         let text =
             format!("// mine\n{{gateway: {{port: {port}, auth: {{mode: 'token', token: '{token}'}},}},}}\n");
         std::fs::write(&config, text).unwrap();
+        std::fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     };
     write("wrong");
     let id = put(&spool.spool, SESSION);

@@ -60,6 +60,9 @@ pub fn gateway(args: &Args, env: Env<'_>) -> Result<Config, Failure> {
         && let Some(settings) = read_settings(&path, env)?
     {
         port = port.or(settings.port);
+        if !has_secret && settings.holds_secret {
+            check_private(&path).map_err(|why| unusable(&path, &why))?;
+        }
         if !has_secret && settings.has_token {
             config.token = Some(Source::Inside(path, openclaw::token));
         } else if !has_secret && settings.has_password {
@@ -74,12 +77,14 @@ fn wrong(why: impl Into<String>) -> Failure {
     Failure::new(exit::CONFIG, why)
 }
 
+fn unusable(path: &Path, why: &dyn std::fmt::Display) -> Failure {
+    let remedy = "mend it, or use --gateway and --token-file";
+    wrong(format!("cannot use OpenClaw's configuration {}: {why}; {remedy}", path.display()))
+}
+
 /// What the configuration says; `None` when there is none.
 fn read_settings(path: &Path, env: Env<'_>) -> Result<Option<Settings>, Failure> {
-    let fail = |why: &dyn std::fmt::Display| {
-        let remedy = "mend it, or use --gateway and --token-file";
-        wrong(format!("cannot use OpenClaw's configuration {}: {why}; {remedy}", path.display()))
-    };
+    let fail = |why: &dyn std::fmt::Display| unusable(path, why);
     match std::fs::metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(fail(&e)),
@@ -93,14 +98,17 @@ fn read_settings(path: &Path, env: Env<'_>) -> Result<Option<Settings>, Failure>
 
 /// Looks at a token file before the agent starts with it.
 fn check_token_file(path: &Path) -> Result<(), Failure> {
-    let fail = |why: String| wrong(format!("cannot use the token file {}: {why}", path.display()));
-    let meta =
-        std::fs::metadata(path).map_err(|e| fail(format!("{e}; write the gateway's token into it")))?;
+    check_private(path).map_err(|why| wrong(format!("cannot use the token file {}: {why}", path.display())))
+}
+
+/// A file with a secret in it is for us alone.
+fn check_private(path: &Path) -> Result<(), String> {
+    let meta = std::fs::metadata(path).map_err(|e| format!("{e}; write the gateway's token into it"))?;
     if !meta.is_file() {
-        return Err(fail("it is not a file".into()));
+        return Err("it is not a file".into());
     }
     if meta.mode() & 0o077 != 0 {
-        return Err(fail("others may read it; run chmod 600 on it".into()));
+        return Err("others may read it; run chmod 600 on it".into());
     }
     Ok(())
 }
@@ -124,7 +132,12 @@ mod tests {
             let home = Home(tempfile::tempdir().unwrap());
             std::fs::create_dir(home.at(".openclaw")).unwrap();
             std::fs::write(home.at(".openclaw/openclaw.json"), config).unwrap();
+            home.set_mode(".openclaw/openclaw.json", 0o600);
             home
+        }
+
+        fn set_mode(&self, name: &str, mode: u32) {
+            std::fs::set_permissions(self.at(name), std::fs::Permissions::from_mode(mode)).unwrap();
         }
 
         fn at(&self, name: &str) -> PathBuf {
@@ -133,7 +146,7 @@ mod tests {
 
         fn file(&self, name: &str, mode: u32) -> PathBuf {
             std::fs::write(self.at(name), "secret\n").unwrap();
-            std::fs::set_permissions(self.at(name), std::fs::Permissions::from_mode(mode)).unwrap();
+            self.set_mode(name, mode);
             self.at(name)
         }
 
@@ -215,6 +228,18 @@ mod tests {
         }
         assert!(refused(home.at("absent")).contains("absent"));
         assert!(refused(home.0.path().to_owned()).contains("not a file"));
+    }
+
+    #[test]
+    fn a_configuration_that_holds_the_token_is_refused_where_others_can_read_it() {
+        let home = Home::new("{gateway: {auth: {token: 'hunter2'}}}");
+        home.set_mode(".openclaw/openclaw.json", 0o644);
+        let why = home.find(&Args::default(), &[]).unwrap_err();
+        assert!(why.contains("chmod 600") && !why.contains("hunter2"), "{why}");
+        home.find(&Args::default(), &[("SPOOL_TOKEN", "t")]).unwrap();
+        let named = Home::new("{gateway: {auth: {token: '${SECRET}'}}}");
+        named.set_mode(".openclaw/openclaw.json", 0o644);
+        named.find(&Args::default(), &[]).unwrap();
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Settings {
     pub has_token: bool,
     /// Whether `gateway.auth.password` is there.
     pub has_password: bool,
+    /// Whether one of them stands there itself, and not the name of a variable.
+    pub holds_secret: bool,
 }
 
 /// Where the configuration is, if anywhere.
@@ -45,10 +47,15 @@ pub fn settings(text: &str, env: Env<'_>) -> Result<Settings, String> {
     let root = parse(text)?;
     let auth =
         |name: &str| root.pointer("/gateway/auth").and_then(|a| a.get(name)).is_some_and(|v| !v.is_null());
+    let holds = |name: &str| {
+        let said = root.pointer("/gateway/auth").and_then(|a| a.get(name)).and_then(Value::as_str);
+        said.is_some_and(|text| !text.contains("${"))
+    };
     let settings = Settings {
         port: port(root.pointer("/gateway/port"), env)?,
         has_token: auth("token"),
         has_password: auth("password"),
+        holds_secret: holds("token") || holds("password"),
     };
     // A part of it lies in another file, which only OpenClaw knows how to put together.
     let elsewhere = ["", "/gateway", "/gateway/auth"]
@@ -254,9 +261,15 @@ mod tests {
     fn the_settings_are_found_whatever_is_around_them() {
         let of = |text: &str| settings(text, &env);
         let full = "// the lobster's own\n{gateway: {port: 0x4965, mode: 'local',\n auth: {mode: 'token', token: 'x',},},}";
-        assert_eq!(of(full), Ok(Settings { port: Some(18789), has_token: true, has_password: false }));
+        assert_eq!(
+            of(full),
+            Ok(Settings { port: Some(18789), has_token: true, has_password: false, holds_secret: true })
+        );
         let password = r#"{"gateway":{"port":"${PORT}","auth":{"password":"x"}}}"#;
-        assert_eq!(of(password), Ok(Settings { port: Some(19001), has_token: false, has_password: true }));
+        assert_eq!(
+            of(password),
+            Ok(Settings { port: Some(19001), has_token: false, has_password: true, holds_secret: true })
+        );
         for empty in ["{}", "{gateway: {}}", "{gateway: {auth: null, port: null}}", "[]", "null"] {
             assert_eq!(of(empty), Ok(Settings::default()), "{empty}");
         }
