@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use spool_seeded::Bug;
+
 /// When and how often a record is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
@@ -78,6 +80,12 @@ impl Policy {
     /// A due time in the past is due.
     pub fn wait(&self, due_ms: u64, not_before_ms: Option<u64>, now_ms: u64) -> Duration {
         let asked = until(due_ms, now_ms);
+        if spool_seeded::is(Bug::WallClockDue) {
+            return asked;
+        }
+        if spool_seeded::is(Bug::DueIgnored) {
+            return Duration::ZERO;
+        }
         asked.min(self.cap.max(until(not_before_ms.unwrap_or(0), now_ms)))
     }
 }

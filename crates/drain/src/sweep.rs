@@ -180,7 +180,8 @@ where
 
     pub(crate) fn is_timed_sweep_due(&self, now: Instant) -> bool {
         let interval = if self.polling { self.options.sweep_polling } else { self.options.sweep };
-        self.swept_at.is_none_or(|at| now.duration_since(at) >= interval)
+        self.swept_at
+            .is_none_or(|at| now.duration_since(at) >= interval && !spool_seeded::is(Bug::DoorbellOnly))
     }
 
     /// Looks for new names, if it is time and there is room.
@@ -301,7 +302,11 @@ where
     fn accept(&mut self, taken: Taken, now: Instant) {
         let Taken { entry, record, written_ns } = taken;
         let mut session = record.session_key.clone().unwrap_or_default();
-        self.lines.push(Line { session_key: Some(session.clone()), ..Line::about("accept", &entry) });
+        let mut line = Line { session_key: Some(session.clone()), ..Line::about("accept", &entry) };
+        if spool_seeded::is(Bug::TextInJournal) {
+            line.reason = record.text.clone();
+        }
+        self.lines.push(line);
         if let Some(old) = &record.supersedes {
             self.supersede(old, &entry.id);
         }
