@@ -4,9 +4,12 @@ mod disk;
 mod fuzz;
 mod gateways;
 mod kill;
+mod machine;
+mod parts;
 mod power;
 mod producers;
 mod random;
+mod rig;
 mod scenes;
 mod soak;
 
@@ -28,4 +31,5 @@ pub(crate) static ALL: &[Layer] = &[
     Layer { name: "producers", about: "hostile producers, as the same and as another user", budget: seconds(70), run: producers::run },
     Layer { name: "gateways", about: "hostile gateways: every script at its moments", budget: seconds(100), run: gateways::run },
     Layer { name: "kill", about: "SIGKILL before and after every system call", budget: seconds(110), run: kill::run },
+    Layer { name: "machine", about: "two agents, stopped agents, clocks, memory, descriptors, disks, versions", budget: seconds(100), run: machine::run },
 ];
