@@ -133,7 +133,7 @@ pub(super) async fn play(ground: &Ground, number: usize, case: Case, log: Log) -
     let mut bench = Bench::new(ground, number, case, log).await?;
     let mut report = Report::default();
     report.count("cases", 1);
-    let limit = if ground.hunts() { Duration::from_secs(7) } else { Duration::from_secs(75) };
+    let limit = if ground.hunts() { Duration::from_secs(4) } else { Duration::from_secs(75) };
     let ended = bench.story(ground, limit, &mut report).await;
     if let Err(why) = ended {
         let what = why.to_string();
