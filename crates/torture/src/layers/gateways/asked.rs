@@ -48,7 +48,7 @@ fn histories() -> Vec<Script> {
         of("of-numbers", "/payload/messages", Some(json!([1, 2, 3]))),
         of("of-nothings", "/payload/messages", Some(json!(vec![Value::Null; 1000]))),
         of("of-others", "/payload/messages", Some(json!([row("sp-0:user", "a"), row("another:user", "b")]))),
-        of("of-100000-rows", "/payload/messages", Some(json!(vec![row("o:user", "x"); 100_000]))).heavy(),
+        of("of-20000-rows", "/payload/messages", Some(json!(vec![row("o:user", "x"); 20_000]))).heavy(),
         of(
             "of-a-row-of-8-megabytes",
             "/payload/messages",
@@ -59,9 +59,9 @@ fn histories() -> Vec<Script> {
         of("pending-word", "/payload/pendingInputs", Some(json!("many"))),
         of("pending-of-numbers", "/payload/pendingInputs", Some(pending(json!([1, 2])))),
         of(
-            "pending-of-100000",
+            "pending-of-20000",
             "/payload/pendingInputs",
-            Some(pending(json!(vec![json!({"runId": "x", "state": "queued"}); 100_000]))),
+            Some(pending(json!(vec![json!({"runId": "x", "state": "queued"}); 20_000]))),
         )
         .heavy(),
         of("receipts-of-nonsense", "/payload/inputReceipts", Some(json!([{"runId": 1}, {"state": []}, 7]))),
@@ -184,7 +184,7 @@ fn searches() -> Vec<Script> {
         of("results-missing", json!({})),
         of("results-word", json!({"results": "none"})),
         of("results-of-numbers", json!({"results": [1, 2]})),
-        of("results-of-100000", json!({"results": vec![json!({"role": "system"}); 100_000]})).heavy(),
+        of("results-of-20000", json!({"results": vec![json!({"role": "system"}); 20_000]})).heavy(),
         of("still-indexing", json!({"results": [], "indexing": true})),
         of("indexing-word", json!({"results": [], "indexing": "true"})),
         hit(

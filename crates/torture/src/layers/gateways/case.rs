@@ -197,7 +197,7 @@ impl Bench {
         let path = self.home.join("token.new");
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(self.token.as_bytes())?;
-        std::fs::rename(path, self.token_file())?;
+        rustix::fs::rename(path, self.token_file())?;
         Ok(())
     }
 

@@ -220,11 +220,11 @@ impl Connection {
         loop {
             let flow = tokio::select! {
                 frame = self.from_client.frame() => match frame? {
-                    Some(frame) => self.from_client(frame).await?,
+                    Some(frame) => self.on_client(frame).await?,
                     None => return Ok(()),
                 },
                 frame = self.from_fake.frame() => match frame? {
-                    Some(frame) => self.from_fake(frame).await?,
+                    Some(frame) => self.on_fake(frame).await?,
                     None => return Ok(()),
                 },
             };
@@ -234,7 +234,7 @@ impl Connection {
         }
     }
 
-    async fn from_client(&mut self, frame: Frame) -> Wire<Flow> {
+    async fn on_client(&mut self, frame: Frame) -> Wire<Flow> {
         if !frame.is_masked {
             self.stage.wrong("the agent sent a frame without a mask");
         }
@@ -283,7 +283,7 @@ impl Connection {
         Ok(Flow::On)
     }
 
-    async fn from_fake(&mut self, frame: Frame) -> Wire<Flow> {
+    async fn on_fake(&mut self, frame: Frame) -> Wire<Flow> {
         let value = frame.json().unwrap_or_default();
         let id = value["id"].as_str().unwrap_or_default().to_owned();
         let asked = self.asked.get(&id).cloned().unwrap_or_default();

@@ -148,6 +148,9 @@ pub(super) enum Step {
     Restart,
 }
 
+/// What a script does when it strikes.
+pub(super) type Steps = Arc<dyn Fn(&Cue) -> Vec<Step> + Send + Sync>;
+
 /// How the story ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ends {
@@ -168,7 +171,7 @@ pub(super) enum Ends {
 pub(super) struct Script {
     pub(super) name: String,
     pub(super) moments: Vec<Moment>,
-    pub(super) steps: Arc<dyn Fn(&Cue) -> Vec<Step> + Send + Sync>,
+    pub(super) steps: Steps,
     pub(super) ends: Ends,
     /// Whether what the gateway says is of the records themselves, so that attempts may be counted.
     pub(super) pays: bool,
