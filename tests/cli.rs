@@ -173,6 +173,19 @@ fn retry_gives_a_dead_entry_back_without_its_reason() {
     Cli::new(&spool, &["audit"]).run().exits(0);
 }
 
+/// A crash between the two halves of a retry, on a file system that kept only the first: the person, who was told
+/// nothing, says it again.
+#[test]
+fn retry_mends_what_a_crash_cut_in_half_and_then_does_it() {
+    let spool = one_of_each();
+    let (dead, new) = (spool.spool.dir(Dir::Dead), spool.spool.dir(Dir::New));
+    std::fs::hard_link(dead.join("dead-1.json"), new.join("dead-1.json")).unwrap();
+    let ran = Cli::new(&spool, &["retry", "dead-1"]).run().exits(0);
+    assert_eq!(ran.stdout, "dead-1 pending (was dead)\n");
+    assert_eq!(spool.names(Dir::Dead), [""; 0]);
+    Cli::new(&spool, &["audit"]).run().exits(0);
+}
+
 #[test]
 fn retry_refuses_what_it_must_and_does_the_rest() {
     let spool = one_of_each();

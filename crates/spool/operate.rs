@@ -96,7 +96,13 @@ impl Outcome {
 fn persist(verb: &str, spool: &Spool, name: &str, args: &Args) -> Result<Outcome, Failure> {
     let mut last = None;
     for _pass in 0..3 {
-        let entry = confirm(verb, spool, find::resolve(spool, name)?)?;
+        let mut entry = find::resolve(spool, name)?;
+        // A crash may have left it with two names. Then it is where the agent would say that it is.
+        let meta = spool.fs().stat(&spool.path(&entry)).ok().flatten();
+        if meta.is_some_and(|meta| meta.nlink > 1) && spool.mend(&entry.id)? {
+            entry = find::resolve(spool, name)?;
+        }
+        let entry = confirm(verb, spool, entry)?;
         match once(verb, spool, &entry, args) {
             Err(e) if is_elsewhere(spool, &entry) => last = Some(e),
             other => return other,
@@ -144,9 +150,7 @@ pub fn put_aside(spool: &Spool, entry: &Entry, event: &Event, reason: &str) -> R
         dropped_as: before.dropped_as,
     };
     let to = spool.advance_why(entry, event, &why)?;
-    // What a person decided should not be undone by a power cut.
-    let dir = spool.dir(to.dir());
-    spool.fs().sync_dir(&dir).map_err(|source| Error::Io { verb: "flush", path: dir, source })?;
+    spool.flush_move(entry, &to)?;
     note(spool, &Line::moved(event, &to).because(reason));
     Ok(to)
 }

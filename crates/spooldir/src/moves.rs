@@ -104,10 +104,22 @@ impl Spool {
     pub fn release(&self, entry: &Entry) -> Result<Entry, Error> {
         let to = self.advance(entry, &Event::Retry)?;
         self.forget_why(entry.dir(), &entry.id);
-        // A person was told that it will be tried: keep that over a power cut.
-        let new = self.dir(Dir::New);
-        self.fs().sync_dir(&new).at("flush", new)?;
+        self.flush_move(entry, &to)?;
         Ok(to)
+    }
+
+    /// Flushes a move that a person is told of: what was decided should not be undone by a power cut. First the
+    /// directory it went to, then the one it came from: there are file systems that bring the old name back beside the
+    /// new one, and of two names the one further on in an entry's life stays ([`Spool::mend`]).
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the move may be undone then.
+    pub fn flush_move(&self, from: &Entry, to: &Entry) -> Result<(), Error> {
+        for dir in [to.dir(), from.dir()] {
+            let path = self.dir(dir);
+            self.fs().sync_dir(&path).at("flush", path)?;
+        }
+        Ok(())
     }
 
     /// Reads why an entry is where it is.
@@ -171,8 +183,8 @@ impl Spool {
         Ok(None)
     }
 
-    /// Mends a move that a crash cut in half where a rename had to be made of a link and a removal: of two names of one
-    /// file, the one further on in an entry's life stays. Returns whether there was something to mend.
+    /// Mends a move that a crash cut in half, where a rename had to be made of a link and a removal, or where the file
+    /// system lost only the removal: of two names of one file, the one further on in an entry's life stays. Returns whether there was something to mend.
     ///
     /// # Errors
     /// [`Error::Io`].

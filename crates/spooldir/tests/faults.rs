@@ -188,6 +188,26 @@ fn a_retry_flushes_what_it_finds_in_whatever_state() {
     }
 }
 
+/// A file system may bring the old name back beside the new one, and of two names the one further on stays: a retry
+/// that a person was told of would be undone.
+#[test]
+fn a_retry_by_a_person_is_flushed_at_both_ends() {
+    for event in [Event::Hold, Event::Condemn, Event::Dismiss, Event::Postpone { due_ms: 1 }] {
+        let home = tempfile::tempdir().unwrap();
+        let fs = FaultyFs::default();
+        let spool = Spool::create_on(home.path(), Arc::new(fs.clone())).unwrap();
+        let id = Id::mint();
+        spool.publish(&id, RECORD, true).unwrap();
+        let before = spool.advance(&Entry::new(id, State::Pending), &event).unwrap();
+        let done = fs.steps().len();
+        spool.release(&before).unwrap();
+        let steps = fs.steps().split_off(done);
+        let flushes: Vec<&String> = steps.iter().filter(|step| step.starts_with("sync_dir")).collect();
+        let expected = [Dir::New, before.dir()].map(|dir| format!("sync_dir {}", spool.dir(dir).display()));
+        assert_eq!(flushes, expected.iter().collect::<Vec<_>>(), "{}", before.state.word());
+    }
+}
+
 /// A creator dies at each step, and another one comes after it: whatever the two of them made is flushed before
 /// the format has a name, for who sees a format flushes nothing but its own record.
 #[test]
