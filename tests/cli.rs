@@ -350,6 +350,18 @@ fn a_file_of_another_user_is_foreign_and_no_pending_record() {
 }
 
 #[test]
+fn what_is_foreign_is_named() {
+    let spool = TempSpool::new();
+    std::fs::create_dir(spool.spool.dir(Dir::New).join("directory.json")).unwrap();
+    std::fs::write(spool.spool.dir(Dir::New).join("notes.txt"), "mine").unwrap();
+    let report = json_of(&Cli::new(&spool, &["status", "--json"]).run().exits(3).stdout);
+    let foreign: Vec<_> = report["foreign"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    for name in ["directory.json", "notes.txt"] {
+        assert!(foreign.iter().any(|path| path.ends_with(name)), "{foreign:?}");
+    }
+}
+
+#[test]
 fn status_with_an_agent_is_zero_or_one() {
     let spool = TempSpool::new();
     let _lock = AgentLock::take(&spool.spool).unwrap();

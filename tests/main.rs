@@ -10,6 +10,7 @@
 mod adapt;
 mod cli;
 mod drain;
+mod failures;
 mod format;
 mod from;
 mod golden;
