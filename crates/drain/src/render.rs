@@ -14,6 +14,7 @@
 //! - Whatever a producer wrote is sanitised, each line of a text or an output begins with `> `, and in a turn all of it
 //!   stands between two lines that it cannot contain. That labels it as data. It does not make it harmless: a model
 //!   can still be talked into something.
+//! - No record can name the key of a delivery, its own or another's: the gateway is asked for it by its text.
 
 use std::fmt::Write as _;
 
@@ -22,9 +23,9 @@ use spooldir::record::{Status, Task};
 use spooldir::{Id, Key, Record};
 
 use self::fit::{Block, MARK_MAX, cut_end, cut_start, duration, fair, mark};
-use spooldir::sanitize;
 
 mod fit;
+mod plain;
 
 /// How long the text may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +94,7 @@ pub fn message(key: &Key, entries: &[(&Id, &Record)], limits: &Limits) -> String
 /// `key` is the key that the message itself is sent under; `why` is shown to people, shortened to one line.
 pub fn told(key: &Key, entries: &[(&Id, &Record)], why: &str, limits: &Limits) -> String {
     let header = header(key, entries);
-    let why = cut_end(sanitize::line(why), 200);
+    let why = cut_end(plain::line(why), 200);
     let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
     let intro = format!("Your agent was given this report and has not answered{why}:");
     let room = limits.message_bytes.saturating_sub(header.len() + intro.len() + 2);
@@ -116,7 +117,7 @@ fn header(key: &Key, entries: &[(&Id, &Record)]) -> String {
     if spool_seeded::is(Bug::SlashFirst) {
         // The first words are the producer's.
         let text = entries.first().and_then(|(_, r)| r.text.as_deref()).unwrap_or_default();
-        out.insert_str(0, &sanitize::line(text));
+        out.insert_str(0, &plain::line(text));
     }
     let mut separator = ": ";
     for status in [Failed, Timeout, Lost, Cancelled, Ok, Info] {
@@ -193,8 +194,8 @@ impl Head {
             status: if bad { word.to_ascii_uppercase() } else { word.to_owned() },
             who: cut_end(who(record), 240),
             facts: facts(record),
-            log: cut_start(sanitize::line(log), 1024),
-            id: id.to_string(),
+            log: cut_start(plain::line(log), 1024),
+            id: plain::respelt(id.to_string()),
         }
     }
 
@@ -224,16 +225,16 @@ impl Head {
 }
 
 fn who(record: &Record) -> String {
-    let label = sanitize::line(record.label.as_deref().unwrap_or_default());
+    let label = plain::line(record.label.as_deref().unwrap_or_default());
     if !label.is_empty() {
         return label;
     }
     let Some(task) = &record.task else { return String::new() };
-    let command = sanitize::line(&task.command.join(" "));
+    let command = plain::line(&task.command.join(" "));
     if !command.is_empty() {
         return command;
     }
-    let runner = sanitize::line(task.runner.as_deref().unwrap_or_default());
+    let runner = plain::line(task.runner.as_deref().unwrap_or_default());
     if runner.is_empty() { "unnamed task".to_owned() } else { format!("task of {runner}") }
 }
 
@@ -243,7 +244,7 @@ fn facts(record: &Record) -> String {
         facts.push("nobody saw it end".to_owned());
     }
     if let Some(task) = &record.task {
-        let signal = cut_end(sanitize::line(task.signal.as_deref().unwrap_or_default()), 16);
+        let signal = cut_end(plain::line(task.signal.as_deref().unwrap_or_default()), 16);
         facts.extend(task.exit_code.map(|code| format!("exit {code}")));
         if !signal.is_empty() {
             facts.push(format!("signal {signal}"));
@@ -271,13 +272,13 @@ impl Detail {
             fields: record.task.as_ref().filter(|_| agent).map(|t| fields(record, t)).unwrap_or_default(),
             text: Block {
                 title: if agent { "   text:\n" } else { "" },
-                content: sanitize::text(record.text.as_deref().unwrap_or_default()),
+                content: plain::text(record.text.as_deref().unwrap_or_default()),
                 from_end: false,
                 max: usize::MAX,
             },
             tail: Block {
                 title: if cut_before { "   output, its last part:\n" } else { "   output:\n" },
-                content: sanitize::output(tail),
+                content: plain::output(tail),
                 from_end: true,
                 max: if agent { usize::MAX } else { MESSAGE_TAIL },
             },
@@ -314,14 +315,14 @@ impl Detail {
 
 fn fields(record: &Record, task: &Task) -> String {
     let mut out = String::new();
-    let command = sanitize::line(&task.command.join(" "));
+    let command = plain::line(&task.command.join(" "));
     if !command.is_empty() && command != cut_end(who(record), 240) {
         _ = writeln!(out, "   command: {}", cut_end(command, 400));
     }
     let named = [("runner", &task.runner), ("host", &task.host), ("cwd", &task.cwd)];
     let mut separator = "   ";
     for (name, value) in named {
-        let value = sanitize::line(value.as_deref().unwrap_or_default());
+        let value = plain::line(value.as_deref().unwrap_or_default());
         if !value.is_empty() {
             _ = write!(out, "{separator}{name}: {}", cut_end(value, 200));
             separator = " · ";

@@ -68,6 +68,7 @@ pub enum Bug {
     RecoverUnflushed,
     HalfMoved,
     DumpsCore,
+    QuotedKey,
 }
 
 struct Row(Bug, &'static str, &'static str, &'static [&'static str]);
@@ -132,6 +133,7 @@ static ROWS: &[Row] = &[
     Row(Bug::RecoverUnflushed, "recover-unflushed", "what a dead agent moved into sending/ is sent without a flush", &["model"]),
     Row(Bug::HalfMoved, "half-moved", "a change of key that a crash cut in half is not finished before the gateway is asked", &["model"]),
     Row(Bug::DumpsCore, "dumps-core", "the agent lets its memory be dumped when it crashes", &["secrets"]),
+    Row(Bug::QuotedKey, "quoted-key", "a text may quote the key of another delivery", &["producers"]),
 ];
 
 impl Bug {

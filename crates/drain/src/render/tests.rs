@@ -234,7 +234,7 @@ proptest! {
                     prop_assert!(text.contains(&exit), "{}", exit);
                 }
             }
-            prop_assert!(!text.chars().any(sanitize::is_hidden));
+            prop_assert!(!text.chars().any(spooldir::sanitize::is_hidden));
             for line in text.lines() {
                 prop_assert!(!line.trim_start().starts_with(['/', '!']), "{}", line);
             }

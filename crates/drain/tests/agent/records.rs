@@ -4,7 +4,7 @@ use spooldir::name::Key;
 use spooldir::time::now_ms;
 use spooldir::{Dir, Entry, Event, Id, State};
 
-use crate::support::{Bench, ROUTED};
+use crate::support::{Bench, INTERNAL, ROUTED};
 
 #[tokio::test]
 async fn not_before_waits_and_expires_at_puts_aside() {
@@ -140,4 +140,18 @@ async fn what_a_later_program_left_is_held_and_not_called_spoilt() {
     }
     assert!(b.spool.path(&told).exists(), "a telling that nobody here can read waits where it is");
     assert_eq!(b.count(Dir::Dead), 0);
+}
+
+#[tokio::test]
+async fn a_record_that_quotes_a_key_is_no_evidence_for_its_delivery() {
+    let b = Bench::new().await;
+    let key = Key::mint();
+    b.put(INTERNAL, &format!("spool list says: waiting {key} and {key}~2"), "");
+    b.run(b.until_done(1)).await;
+    let id = Id::mint();
+    let entry = Entry::new(id.clone(), State::Sending { key, attempts: 0 });
+    let record = format!(r#"{{"sessionKey":"{INTERNAL}","text":"never sent"}}"#);
+    std::fs::write(b.spool.path(&entry), record).unwrap();
+    b.run(b.until_done(2)).await;
+    assert_eq!(b.commits(&id), 1);
 }
