@@ -88,6 +88,10 @@ pub(crate) struct Agent<'a, C: Connector> {
     pub(crate) fresh: VecDeque<OsString>,
     /// Names that were reported, and when they are looked at again.
     pub(crate) reported: HashMap<OsString, Instant>,
+    /// Whether it was said that there are more of them than are remembered.
+    pub(crate) is_overrun: bool,
+    /// When names that were not ready are looked at again.
+    pub(crate) again_at: Option<Instant>,
     pub(crate) flights: FuturesUnordered<LocalFuture<'a, Landed>>,
     /// The rungs that they reach on the way.
     pub(crate) rungs: Rungs,
@@ -292,6 +296,8 @@ where
             deferred: BTreeSet::new(),
             fresh: VecDeque::new(),
             reported: HashMap::new(),
+            is_overrun: false,
+            again_at: None,
             flights: FuturesUnordered::new(),
             rungs: flight::rungs(),
             started: HashMap::new(),
@@ -393,7 +399,8 @@ where
 
     /// Whether a run with `once` has nothing left to do, or nothing that it can do.
     fn is_finished(&mut self, started: Instant, now: Instant) -> bool {
-        if self.dirty || !self.fresh.is_empty() || !self.flights.is_empty() || self.desk.has_unfinished() {
+        let is_all_seen = !self.dirty && self.fresh.is_empty() && self.again_at.is_none();
+        if !is_all_seen || !self.flights.is_empty() || self.desk.has_unfinished() {
             return false;
         }
         if self.lanes.is_empty() {
@@ -418,6 +425,9 @@ where
         }
         if self.dirty {
             wake = wake.min(self.next_sweep);
+        }
+        if let Some(at) = self.again_at {
+            wake = wake.min(at.max(self.next_sweep));
         }
         wake = wake.min(self.breaker.next_try().unwrap_or(wake));
         if matches!(self.breaker.state(), breaker::State::Refused { .. }) {

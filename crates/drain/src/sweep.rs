@@ -27,6 +27,8 @@ use crate::lanes::{Again, Kind, Sealed, Waiting};
 const AT_ONCE: usize = 256;
 /// How long something that was reported is left alone.
 const LEFT_ALONE: Duration = Duration::from_secs(60);
+/// How long a file that was not ready is left alone.
+const NOT_READY: Duration = Duration::from_millis(500);
 /// How many reported names are remembered.
 const MAX_REPORTED: usize = 10_000;
 /// How often old receipts and leftovers are cleared away.
@@ -188,28 +190,28 @@ where
     pub(crate) fn sweep(&mut self, now: Instant) {
         let is_timed = self.is_timed_sweep_due(now);
         let room = self.options.max_known.saturating_sub(self.index.len());
-        if !(self.dirty || is_timed) || now < self.next_sweep || !self.fresh.is_empty() {
+        let is_again = self.again_at.is_some_and(|at| now >= at);
+        if !(self.dirty || is_timed || is_again) || now < self.next_sweep || !self.fresh.is_empty() {
             return;
         }
         self.dirty = false;
+        self.again_at = None;
         self.swept_at = Some(now);
         if is_timed {
             if let Err(e) = self.sweep_sending().and_then(|()| self.sweep_deferred()) {
                 debug!("{e}");
             }
             self.retire_again();
-            self.reported.retain(|_, until| *until > now);
+            // What is still there was looked at again by now, and has a new time.
+            self.reported.retain(|_, until| *until + LEFT_ALONE > now);
+            self.is_overrun &= self.reported.len() > MAX_REPORTED / 2;
         }
         if now >= self.upkeep_at {
             self.upkeep_at = now + UPKEEP;
             self.upkeep();
         }
         match self.find_new(room, now) {
-            Ok(found) => {
-                // Until a pass finds nothing.
-                self.dirty = !found.is_empty();
-                self.fresh = found.into();
-            }
+            Ok(found) => self.fresh = found.into(),
             Err(e) => self.report(OsStr::new(""), &e.to_string(), now),
         }
         self.next_sweep = now + now.elapsed() * 9;
@@ -253,21 +255,37 @@ where
 
     /// Reports once, and leaves the name alone for a while.
     fn report(&mut self, name: &OsStr, why: &str, now: Instant) {
-        if self.reported.len() < MAX_REPORTED
-            && self.reported.insert(name.to_owned(), now + LEFT_ALONE).is_none()
-        {
+        if let Some(until) = self.reported.get_mut(name) {
+            *until = now + LEFT_ALONE;
+        } else if self.reported.len() < MAX_REPORTED {
+            self.reported.insert(name.to_owned(), now + LEFT_ALONE);
             warn!("left alone: {} {why}", self.spool.dir(Dir::New).join(name).display());
+        } else if !std::mem::replace(&mut self.is_overrun, true) {
+            let new = self.spool.dir(Dir::New);
+            warn!("over {MAX_REPORTED} names in {} are left alone; the others are not named", new.display());
         }
     }
 
-    /// Opens some of the names that were found.
+    /// Opens some of the names that were found. A pass that could take nothing in is the last one until something
+    /// happens, and what it cost is paid with a pause: names that nobody can take in must not become all we do.
     pub(crate) fn take_in(&mut self, now: Instant) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let started = Instant::now();
+        let mut has_changed = false;
         for _ in 0..AT_ONCE {
             let Some(name) = self.fresh.pop_front() else { break };
             let index = &self.index;
             let is_busy = |id: &Id| matches!(index.get(id), Some(Place::Sending | Place::Deferred(..)));
-            match self.desk.look(self.spool, &name, &is_busy, now) {
-                Intake::Ready(taken) => self.accept(*taken, now),
+            let intake = self.desk.look(self.spool, &name, &is_busy, now);
+            has_changed |= !matches!(intake, Intake::Later(_) | Intake::Foreign(_) | Intake::Trouble(_));
+            match intake {
+                Intake::Ready(taken) => {
+                    let entry = taken.entry.clone();
+                    self.accept(*taken, now);
+                    self.leave_alone_if_stuck(&entry, now);
+                }
                 Intake::Held(entry, reason) => {
                     self.lines.push(Line::about("accept", &entry));
                     self.lines.push(Line::about("hold", &entry).because(&reason));
@@ -290,11 +308,18 @@ where
                         ..Line::default()
                     });
                 }
-                Intake::Later(why) => debug!("not yet: {} {why}", name.to_string_lossy()),
+                Intake::Later(why) => {
+                    debug!("not yet: {} {why}", name.to_string_lossy());
+                    self.again_at = Some(now + NOT_READY);
+                }
                 Intake::Foreign(why) => self.report(&name, &why, now),
                 Intake::Trouble(e) => self.report(&name, &e.to_string(), now),
                 Intake::Gone => {}
             }
+        }
+        self.dirty |= has_changed;
+        if !has_changed {
+            self.next_sweep = self.next_sweep.max(started) + started.elapsed() * 9;
         }
     }
 
@@ -332,6 +357,16 @@ where
         let waiting = Waiting { id: entry.id.clone(), kind: Kind::of(&record), urgent: record.urgent };
         self.index.insert(entry.id, Place::Waiting(session.as_str().into()));
         self.lanes.arrive(&session, written_ns, waiting, now);
+    }
+
+    /// A record that asks for another place and could not be moved there: that was said, and is not tried all the time.
+    fn leave_alone_if_stuck(&mut self, entry: &Entry, now: Instant) {
+        if !self.index.contains_key(&entry.id)
+            && matches!(self.spool.fs().stat(&self.spool.path(entry)), Ok(Some(_)))
+            && self.reported.len() < MAX_REPORTED
+        {
+            self.reported.insert(entry.file_name().into(), now + LEFT_ALONE);
+        }
     }
 
     /// Puts an older record aside that has not been sent yet.

@@ -7,7 +7,7 @@
 //! - what may still be in the making is looked at again before it is condemned;
 //! - what is not an ordinary file of ours is left alone, and said.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant};
 
@@ -70,6 +70,15 @@ pub fn is_candidate(name: &OsStr) -> bool {
 #[derive(Debug, Default)]
 pub struct Desk {
     unfinished: HashMap<OsString, Unfinished>,
+    writers: Option<Writers>,
+}
+
+/// What was open for writing at a moment, on a device.
+#[derive(Debug)]
+struct Writers {
+    at: Instant,
+    dev: u64,
+    inodes: HashSet<u64>,
 }
 
 #[derive(Debug)]
@@ -91,7 +100,7 @@ impl Desk {
     }
 
     /// Looks at one name in `new/`. `is_busy` tells whether an id is one of those the agent has under way (sending or
-    /// deferred), which are not looked for on disk.
+    /// deferred), which are not looked for on disk. Who writes is asked of the system once for all looks of one `now`.
     pub fn look(
         &mut self,
         spool: &Spool,
@@ -165,11 +174,19 @@ impl Desk {
             }
             _ => {}
         }
-        if !open::is_open_for_writing(meta) {
+        if !self.is_open_for_writing(meta, now) {
             return None;
         }
         self.remember(name, fresh);
         Some("somebody has it open for writing")
+    }
+
+    fn is_open_for_writing(&mut self, meta: &Meta, now: Instant) -> bool {
+        if self.writers.as_ref().is_none_or(|seen| (seen.at, seen.dev) != (now, meta.dev)) {
+            let inodes = open::open_for_writing(meta.dev);
+            self.writers = Some(Writers { at: now, dev: meta.dev, inodes });
+        }
+        self.writers.as_ref().is_some_and(|seen| seen.inodes.contains(&meta.ino))
     }
 
     fn remember(&mut self, name: &OsStr, seen: Unfinished) {
@@ -446,6 +463,7 @@ mod tests {
         b.now += PATIENCE * 100;
         assert!(matches!(b.look("x.json"), Intake::Later("somebody has it open for writing")));
         drop(file);
+        b.now += Duration::from_millis(1);
         assert!(matches!(b.look("x.json"), Intake::Buried(..)));
     }
 

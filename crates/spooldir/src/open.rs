@@ -5,6 +5,7 @@
 //! what the kernel says of that very object, and only then opened through the same descriptor, so that nothing can
 //! be swapped in between. Elsewhere the name is looked at, opened without following or blocking, and looked at again.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -126,23 +127,29 @@ fn regular(meta: &std::fs::Metadata) -> Result<(), Unfit> {
     }))
 }
 
-/// Whether some process of ours has the file open for writing. Only asked of files that are no good record.
+/// The inodes of this device that some process of ours has open for writing. Only asked of files that are no good
+/// record, and once for many of them, because it costs a look at every descriptor of every process.
 ///
 /// A scan of /proc rather than a lease (fcntl(2)): taking a lease would stop, and signal to us, whoever opens the file
 /// meanwhile. Where there is no /proc nobody is seen, and only age and growth speak for a file.
-pub(crate) fn is_open_for_writing(meta: &Meta) -> bool {
+pub(crate) fn open_for_writing(dev: u64) -> HashSet<u64> {
+    let mut open = HashSet::new();
     let Ok(processes) = std::fs::read_dir("/proc") else {
-        return false;
+        return open;
     };
-    processes.flatten().filter(|p| p.file_name().as_encoded_bytes()[0].is_ascii_digit()).any(|process| {
-        let Ok(open) = std::fs::read_dir(process.path().join("fd")) else {
-            return false;
-        };
-        open.flatten().any(|fd| {
-            std::fs::metadata(fd.path()).is_ok_and(|m| (m.dev(), m.ino()) == (meta.dev, meta.ino))
+    for process in processes.flatten().filter(|p| p.file_name().as_encoded_bytes()[0].is_ascii_digit()) {
+        let Ok(descriptors) = std::fs::read_dir(process.path().join("fd")) else { continue };
+        for fd in descriptors.flatten() {
+            if let Ok(meta) = std::fs::metadata(fd.path())
+                && meta.is_file()
+                && meta.dev() == dev
                 && is_writable(&process.path().join("fdinfo").join(fd.file_name()))
-        })
-    })
+            {
+                open.insert(meta.ino());
+            }
+        }
+    }
+    open
 }
 
 /// Reads the access mode from a line `flags: 0100001` (octal) of fdinfo, proc(5).

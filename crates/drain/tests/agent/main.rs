@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is the failure that should be seen")]
 
 mod delivery;
+mod floods;
 mod others;
 mod records;
 mod replaced;
