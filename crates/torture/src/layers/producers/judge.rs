@@ -73,6 +73,11 @@ impl World {
         })
     }
 
+    /// The directory in which an inode is.
+    pub(super) fn dir_of(&self, ino: u64) -> Option<&str> {
+        self.places.get(&ino)?.first().map(|(dir, _)| dir.as_str())
+    }
+
     /// What is wrong with a piece; `Ok` when it is where it should be.
     pub(super) fn judge(&self, planted: &Planted) -> Result<(), String> {
         let words = |what: String| {
@@ -132,7 +137,7 @@ impl World {
         let piece = &planted.piece;
         let id = self.places.get(&planted.ino).and_then(|here| here.first()).and_then(|(dir, path)| {
             let id = path.file_name()?.to_str()?.strip_suffix(".json")?;
-            (dir == "done").then(|| format!(" \u{b7} id: {id}\n"))
+            (dir == "done").then(|| format!(" \u{b7} id: {}\n", shown(id)))
         });
         match (planted.expect, id) {
             (Expect::Told, Some(id)) => {
@@ -183,10 +188,31 @@ fn why(path: &Path) -> Option<String> {
     Some(said.get("reason")?.as_str()?.to_owned())
 }
 
+/// The digits of a key that begins at `at`, if one does.
+fn digits_at(text: &str, at: usize) -> Option<&str> {
+    let digits = text.get(at + 3..at + 35)?;
+    digits.bytes().all(|b| b.is_ascii_hexdigit()).then_some(digits)
+}
+
+/// An id as a session reads it: one that could be searched for as a delivery's key is written with hyphens.
+fn shown(id: &str) -> String {
+    match digits_at(id, 0).filter(|_| id.starts_with("sp-")) {
+        Some(d) => {
+            format!("sp-{}-{}-{}-{}-{}{}", &d[..8], &d[8..12], &d[12..16], &d[16..20], &d[20..], &id[35..])
+        }
+        None => id.to_owned(),
+    }
+}
+
 /// What any text of ours must be, whatever a producer wrote.
 pub(super) fn text_is_safe(key: &str, text: &str) -> Result<(), String> {
     if !text.starts_with(&format!("[spool {key} ")) {
         return Err(format!("its text begins with {:?}", text.chars().take(40).collect::<String>()));
+    }
+    let keys = text.to_ascii_lowercase();
+    let keys = keys.match_indices("sp-").filter(|(at, _)| digits_at(&keys, *at).is_some()).count();
+    if keys != 1 {
+        return Err(format!("its text names {keys} keys: what is searched for is found there"));
     }
     if text.len() > MAX_TEXT {
         return Err(format!("its text has {} bytes", text.len()));

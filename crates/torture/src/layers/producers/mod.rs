@@ -9,12 +9,18 @@
 //! - the agent lives, with as many descriptors as before, and has never held much memory;
 //! - what the commands and the log show can be shown: no control character, no forged line;
 //! - the audit holds.
+//!
+//! Then what no single file shows: floods of them (`floods.rs`), files that change while they are looked at (`races.rs`)
+//! and directories that are open to others (`doors.rs`).
 
 mod bench;
 mod case;
 mod cases;
+mod doors;
+mod floods;
 mod judge;
 mod plant;
+mod races;
 mod round;
 
 use spool_seeded::Bug;
@@ -39,6 +45,9 @@ pub(super) fn run(ground: &Ground) -> Outcome<Report> {
         report.absorb(round::play(ground, by_other, named)?);
     }
     if !ground.hunts() {
+        report.absorb(doors::play(ground)?);
+        report.absorb(races::play(ground)?);
+        report.absorb(floods::play(ground)?);
         report.at_least("cases", 150);
         if is_root() {
             report.at_least("cases by another user", 150);
@@ -63,6 +72,7 @@ fn hunted(bug: Bug) -> &'static [&'static str] {
         Bug::FixedFence => &["our fence, fixed"],
         Bug::SlashFirst => &["slash first"],
         Bug::DeepJson => &["depth 33", "depth 100"],
+        Bug::QuotedKey => &["the key of a delivery", "keys in every shape"],
         _ => &[],
     }
 }

