@@ -415,6 +415,30 @@ fn the_shell_recipe_says_so_when_it_did_not_publish() {
     }
 }
 
+/// People paste it into scripts that do not stop at the first error.
+#[test]
+fn the_shell_recipe_says_so_without_set_e() {
+    for script in blocks("sh recipe") {
+        for missing in ["tmp", "new", "format"] {
+            let temp = TempSpool::new();
+            let path = temp.spool.root().join(missing);
+            if missing == "format" {
+                std::fs::write(path, "spool 2\n").unwrap();
+            } else {
+                std::fs::remove_dir(path).unwrap();
+            }
+            let output = Command::new("sh")
+                .args(["-c", &script])
+                .env("SPOOL_DIR", temp.spool.root())
+                .env("session", "s")
+                .env("text", "x")
+                .output()
+                .unwrap();
+            assert!(!output.status.success(), "{missing}: {output:?}");
+        }
+    }
+}
+
 #[test]
 fn the_python_recipe_publishes_once() {
     let Some(python) = which("python3") else {
