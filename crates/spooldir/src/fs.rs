@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
+use spool_seeded::{Bug, is};
 
 use crate::error::Error;
 use crate::open;
@@ -314,10 +315,18 @@ struct Unnamed {
     file: File,
 }
 
+fn write_all(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    if is(Bug::ShortWrite) {
+        return file.write(bytes).map(drop);
+    }
+    let written = file.write_all(bytes);
+    if is(Bug::WriteErrorIgnored) { Ok(()) } else { written }
+}
+
 #[cfg(target_os = "linux")]
 impl Staged for Unnamed {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)
+        write_all(&mut self.file, bytes)
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
@@ -348,7 +357,7 @@ struct Named {
 
 impl Staged for Named {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)
+        write_all(&mut self.file, bytes)
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
