@@ -54,8 +54,8 @@ Other:
   -h, --help         this text
   -V, --version      the version
 
-A text longer than 200 KiB is cut and marked. createdAt is the time in the record's UUID, so that a repetition has the
-same bytes; under an --id of another kind there is none.
+A text that takes more than 200 KiB in JSON is cut and marked. createdAt is the time in the record's UUID, so that a
+repetition has the same bytes; under an --id of another kind there is none.
 
 Exit: 0 queued (kept, even over a power cut), 64 wrong usage, 65 not a good record or its id belongs to another one,
 73 or 74 cannot be written or read, 75 try again later, 77 not allowed to, 78 no spool or no session is named. With

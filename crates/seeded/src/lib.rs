@@ -75,14 +75,14 @@ struct Row(Bug, &'static str, &'static str, &'static [&'static str]);
 
 #[rustfmt::skip]
 static ROWS: &[Row] = &[
-    Row(Bug::NoFsync, "no-fsync", "a record's bytes are not flushed before it is published", &["power", "images", "states"]),
-    Row(Bug::NoDirsync, "no-dirsync", "new/ is not flushed after a record was published there", &["power", "images", "states"]),
-    Row(Bug::DirectWrite, "direct-write", "a record is written under its final name, in new/", &["kill", "states"]),
-    Row(Bug::Clobber, "clobber", "another record under a known id replaces the first", &["kill", "states"]),
-    Row(Bug::ExistsIsOk, "exists-is-ok", "a retry that finds its record says so without flushing new/", &["states"]),
+    Row(Bug::NoFsync, "no-fsync", "a record's bytes are not flushed before it is published", &["power", "images", "states", "conformance"]),
+    Row(Bug::NoDirsync, "no-dirsync", "new/ is not flushed after a record was published there", &["power", "images", "states", "conformance"]),
+    Row(Bug::DirectWrite, "direct-write", "a record is written under its final name, in new/", &["kill", "states", "conformance"]),
+    Row(Bug::Clobber, "clobber", "another record under a known id replaces the first", &["kill", "states", "conformance"]),
+    Row(Bug::ExistsIsOk, "exists-is-ok", "a retry that finds its record says so without flushing new/", &["states", "conformance"]),
     Row(Bug::FsyncRetry, "fsync-retry", "a flush that failed is tried again on the same file, and believed", &["states", "errors"]),
-    Row(Bug::WriteErrorIgnored, "write-error-ignored", "a write that failed is taken for a success", &["errors"]),
-    Row(Bug::ShortWrite, "short-write", "what a short write left over is not written", &["errors"]),
+    Row(Bug::WriteErrorIgnored, "write-error-ignored", "a write that failed is taken for a success", &["errors", "conformance"]),
+    Row(Bug::ShortWrite, "short-write", "what a short write left over is not written", &["errors", "conformance"]),
     Row(Bug::DirsyncErrorIgnored, "dirsync-error-ignored", "a failed flush of new/ is taken for a success", &["errors"]),
     Row(Bug::LeavesTmp, "leaves-tmp", "a publish that failed leaves its file behind under a visible name", &["errors"]),
     Row(Bug::RetireEarly, "retire-early", "a delivery is retired when it is sent, not when it is proved", &["kill", "random"]),

@@ -1,5 +1,6 @@
 //! The layers, the longest first: they run side by side.
 
+mod conformance;
 mod disk;
 mod fuzz;
 mod gateways;
@@ -34,4 +35,5 @@ pub(crate) static ALL: &[Layer] = &[
     Layer { name: "gateways", about: "hostile gateways: every script at its moments", budget: seconds(100), run: gateways::run },
     Layer { name: "kill", about: "SIGKILL before and after every system call", budget: seconds(110), run: kill::run },
     Layer { name: "machine", about: "two agents, stopped agents, clocks, memory, descriptors, disks, versions", budget: seconds(100), run: machine::run },
+    Layer { name: "conformance", about: "producers in five languages and careless ones, judged by the conformance kit", budget: seconds(60), run: conformance::run },
 ];
