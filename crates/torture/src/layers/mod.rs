@@ -13,6 +13,7 @@ mod producers;
 mod random;
 mod rig;
 mod scenes;
+mod secrets;
 mod soak;
 
 use std::time::Duration;
@@ -36,4 +37,5 @@ pub(crate) static ALL: &[Layer] = &[
     Layer { name: "kill", about: "SIGKILL before and after every system call", budget: seconds(110), run: kill::run },
     Layer { name: "machine", about: "two agents, stopped agents, clocks, memory, descriptors, disks, versions", budget: seconds(100), run: machine::run },
     Layer { name: "conformance", about: "producers in five languages and careless ones, judged by the conformance kit", budget: seconds(60), run: conformance::run },
+    Layer { name: "secrets", about: "a token and hostile texts, wherever they could get out", budget: seconds(50), run: secrets::run },
 ];
