@@ -19,7 +19,7 @@ use spooldir::intake::{Desk, Intake};
 use spooldir::journal::Line;
 use spooldir::moves::Why;
 use spooldir::time::now_ms;
-use spooldir::{Dir, Entry, Error, Event, Id, Spool, State, exit};
+use spooldir::{Dir, Entry, Event, Id, Spool, State, exit};
 
 use crate::Failure;
 use crate::args::Args;

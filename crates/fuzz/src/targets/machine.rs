@@ -60,7 +60,7 @@ pub(super) fn run(data: &[u8]) {
             3 => Event::Tell,
             4 => Event::Prove,
             5 => Event::Quiet,
-            6 => Event::Fail { due_ms: feed.number(), alone: feed.byte() % 2 == 0 },
+            6 => Event::Fail { due_ms: feed.number(), alone: feed.byte().is_multiple_of(2) },
             7 => Event::Condemn,
             8 => Event::Hold,
             9 => Event::Retry,
