@@ -83,9 +83,6 @@ impl Policy {
         if spool_seeded::is(Bug::WallClockDue) {
             return asked;
         }
-        if spool_seeded::is(Bug::DueIgnored) {
-            return Duration::ZERO;
-        }
         asked.min(self.cap.max(until(not_before_ms.unwrap_or(0), now_ms)))
     }
 }

@@ -164,19 +164,21 @@ where
         }
         // The order it was sent in, so that the text is the same.
         readable.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));
-        let mut sessions: Vec<(String, Vec<(Id, u32)>)> = Vec::new();
-        for (_, entry, record) in readable {
-            self.index.insert(entry.id.clone(), Place::Sending);
-            let session = record.session_key.unwrap_or_default();
-            let member = (entry.id, entry.state.attempts());
-            match sessions.iter_mut().find(|(s, _)| *s == session) {
-                Some((_, members)) => members.push(member),
-                None => sessions.push((session, vec![member])),
-            }
+        let session =
+            readable.first().and_then(|(_, _, record)| record.session_key.clone()).unwrap_or_default();
+        // No agent writes that. The gateway knows one delivery under a key, and would take the second one for the first.
+        if readable.iter().any(|(_, _, record)| record.session_key.as_ref() != Some(&session)) {
+            let why = format!("records of two sessions stood under one key; {key} may have delivered it");
+            readable.iter().for_each(|(_, entry, _)| self.hold(entry, &why));
+            return;
         }
-        for (session, entries) in sessions {
-            let sealed = Sealed { key: key.clone(), entries, is_doubtful: true };
-            self.lanes.resume(&session, sealed, Instant::now());
+        let mut members: Vec<(Id, u32)> = Vec::with_capacity(readable.len());
+        for (_, entry, _) in readable {
+            self.index.insert(entry.id.clone(), Place::Sending);
+            members.push((entry.id, entry.state.attempts()));
+        }
+        if !members.is_empty() {
+            self.lanes.resume(&session, Sealed { key, entries: members, is_doubtful: true }, Instant::now());
         }
     }
 

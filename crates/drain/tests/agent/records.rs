@@ -155,3 +155,20 @@ async fn a_record_that_quotes_a_key_is_no_evidence_for_its_delivery() {
     b.run(b.until_done(2)).await;
     assert_eq!(b.commits(&id), 1);
 }
+
+#[tokio::test]
+async fn two_sessions_under_one_key_are_held_and_neither_is_sent() {
+    let b = Bench::new().await;
+    let key = Key::mint();
+    let mut ids = Vec::new();
+    for session in [ROUTED, INTERNAL] {
+        let entry = Entry::new(Id::mint(), State::Sending { key: key.clone(), attempts: 0 });
+        std::fs::write(b.spool.path(&entry), format!(r#"{{"sessionKey":"{session}","text":"x"}}"#)).unwrap();
+        ids.push(entry.id);
+    }
+    b.run(b.until("they are held", |b| b.count(Dir::Hold) == 2)).await;
+    for id in &ids {
+        assert!(b.reason(id).contains(&key.to_string()), "{}", b.reason(id));
+        assert_eq!(b.commits(id), 0);
+    }
+}
