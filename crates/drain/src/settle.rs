@@ -237,7 +237,8 @@ where
             let due_ms = retry::due_ms(now, delay);
             self.index.remove(&entry.id);
             if let Some(moved) = self.advance(&entry, &Event::Fail { due_ms, alone }, Some(reason)) {
-                self.defer(moved.id, due_ms, None);
+                // What the gateway asked for is kept, although it may be further away than any time of ours.
+                self.defer(moved.id, due_ms, after.map(|_| due_ms));
             }
         }
     }
