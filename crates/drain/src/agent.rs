@@ -90,6 +90,8 @@ pub(crate) struct Agent<'a, C: Connector> {
     pub(crate) reported: HashMap<OsString, Instant>,
     /// Whether it was said that there are more of them than are remembered.
     pub(crate) is_overrun: bool,
+    /// The last name that was found when there was room for no more.
+    pub(crate) after: Option<OsString>,
     /// When names that were not ready are looked at again.
     pub(crate) again_at: Option<Instant>,
     pub(crate) flights: FuturesUnordered<LocalFuture<'a, Landed>>,
@@ -297,6 +299,7 @@ where
             fresh: VecDeque::new(),
             reported: HashMap::new(),
             is_overrun: false,
+            after: None,
             again_at: None,
             flights: FuturesUnordered::new(),
             rungs: flight::rungs(),
@@ -399,7 +402,8 @@ where
 
     /// Whether a run with `once` has nothing left to do, or nothing that it can do.
     fn is_finished(&mut self, started: Instant, now: Instant) -> bool {
-        let is_all_seen = !self.dirty && self.fresh.is_empty() && self.again_at.is_none();
+        let is_all_seen =
+            !self.dirty && self.fresh.is_empty() && self.again_at.is_none() && self.after.is_none();
         if !is_all_seen || !self.flights.is_empty() || self.desk.has_unfinished() {
             return false;
         }
@@ -423,7 +427,7 @@ where
         if !self.fresh.is_empty() {
             return now;
         }
-        if self.dirty {
+        if self.dirty || self.after.is_some() {
             wake = wake.min(self.next_sweep);
         }
         if let Some(at) = self.again_at {

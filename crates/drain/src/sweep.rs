@@ -193,13 +193,16 @@ where
         let is_timed = self.is_timed_sweep_due(now);
         let room = self.options.max_known.saturating_sub(self.index.len());
         let is_again = self.again_at.is_some_and(|at| now >= at);
-        if !(self.dirty || is_timed || is_again) || now < self.next_sweep || !self.fresh.is_empty() {
+        let is_wanted = self.dirty || is_timed || is_again || self.after.is_some();
+        if !is_wanted || now < self.next_sweep || !self.fresh.is_empty() {
             return;
         }
-        self.dirty = false;
+        if self.after.is_none() {
+            self.dirty = false;
+        }
         self.again_at = None;
-        self.swept_at = Some(now);
         if is_timed {
+            self.swept_at = Some(now);
             if let Err(e) = self.sweep_sending().and_then(|()| self.sweep_deferred()) {
                 debug!("{e}");
             }
@@ -207,24 +210,30 @@ where
             // What is still there was looked at again by now, and has a new time.
             self.reported.retain(|_, until| *until + LEFT_ALONE > now);
             self.is_overrun &= self.reported.len() > MAX_REPORTED / 2;
+            if !self.is_overrun {
+                // Whatever came before the place where we are is not to wait for all that comes after it.
+                self.after = None;
+            }
         }
         if now >= self.upkeep_at {
             self.upkeep_at = now + UPKEEP;
             self.upkeep();
         }
         match self.find_new(room, now) {
-            Ok(found) => self.fresh = found.into(),
+            Ok((found, after)) => (self.fresh, self.after) = (found.into(), after),
             Err(e) => self.report(OsStr::new(""), &e.to_string(), now),
         }
         self.next_sweep = now + now.elapsed() * 9;
     }
 
-    /// The lowest names in `new/` that are not known, at most `room`.
-    fn find_new(&self, room: usize, now: Instant) -> Result<Vec<OsString>, Error> {
+    /// The lowest names in `new/` that are not known, at most `room`, and where to go on if there may be more: names
+    /// that nobody can take in must not hide those that come after them.
+    fn find_new(&self, room: usize, now: Instant) -> Result<(Vec<OsString>, Option<OsString>), Error> {
         let dir = self.spool.dir(Dir::New);
         let mut lowest: BinaryHeap<OsString> = BinaryHeap::new();
         let mut see = |name: &OsStr, _is_file: bool| {
-            if is_candidate(name) && !self.is_waiting(name) && !self.is_left_alone(name, now) {
+            let is_seen = self.after.as_deref().is_some_and(|after| name <= after);
+            if !is_seen && is_candidate(name) && !self.is_waiting(name) && !self.is_left_alone(name, now) {
                 lowest.push(name.to_owned());
                 if lowest.len() > room {
                     lowest.pop();
@@ -235,6 +244,7 @@ where
         let listed = self.spool.fs().list(&dir, &mut see);
         listed.map_err(|source| Error::Io { verb: "list", path: dir.clone(), source })?;
         let mut names = lowest.into_sorted_vec();
+        let after = if names.len() < room { None } else { names.last().cloned() };
         // Ids of ours sort by time; what was named by hand is taken in by the age of its content, before them.
         let age = |name: &OsString| {
             if stem(name).is_some_and(Id::is_unique) {
@@ -244,7 +254,7 @@ where
             meta.map_or(0, |m| m.mtime_ns)
         };
         names.sort_by_cached_key(age);
-        Ok(names)
+        Ok((names, after))
     }
 
     fn is_waiting(&self, name: &OsStr) -> bool {

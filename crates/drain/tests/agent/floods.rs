@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use spool_gateway::fake;
-use spooldir::Dir;
 use spooldir::fault::FaultyFs;
 use spooldir::fs::RealFs;
+use spooldir::{Dir, Entry, Id, State};
 
 use crate::support::{Bench, INTERNAL};
 
@@ -61,6 +61,36 @@ async fn a_file_that_somebody_keeps_open_is_looked_at_now_and_then() {
         assert_eq!(b.count(Dir::Dead), 0);
         drop(file);
         b.until("it is condemned", |b| b.count(Dir::Dead) == 1).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn foreign_names_do_not_hide_what_comes_after_them() {
+    let (mut b, _fs) = bench().await;
+    b.options.max_known = 2_000;
+    for n in 0..10_200 {
+        symlink("nowhere", b.spool.dir(Dir::New).join(format!("{n:05}.json"))).unwrap();
+    }
+    let record = format!(r#"{{"sessionKey":"{INTERNAL}","text":"x"}}"#);
+    std::fs::write(b.spool.dir(Dir::New).join("last.json"), record).unwrap();
+    b.run(b.until_done(1)).await;
+}
+
+#[tokio::test]
+async fn the_timed_sweep_comes_however_often_the_doorbell_rings() {
+    let b = Bench::new().await;
+    let ringing = b.spool.dir(Dir::New).join(".ring");
+    b.run(async {
+        b.until("connected", |b| b.fake.connected() == 1).await;
+        // What a person or a failing disk put there: nothing but the timed sweep looks.
+        let entry = Entry::new(Id::mint(), State::Deferred { key: None, attempts: 1, due_ms: 0 });
+        std::fs::write(b.spool.path(&entry), format!(r#"{{"sessionKey":"{INTERNAL}","text":"x"}}"#)).unwrap();
+        b.until("it is delivered", |b| {
+            std::fs::write(&ringing, "x").unwrap();
+            b.count(Dir::Done) == 1
+        })
+        .await;
     })
     .await;
 }
