@@ -1,5 +1,6 @@
 //! The producers that come with the kit, judged: the references pass, the careless ones fail what their heads say. What
 //! needs root is tried where there is root. All rules of all of them, with many kills, are the torture's work.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is the failure that should be seen")]
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};

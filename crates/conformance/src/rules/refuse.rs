@@ -50,7 +50,7 @@ struct Shut {
 }
 
 impl Shut {
-    fn shut(dir: &Path) -> Result<Shut, Stop> {
+    fn close(dir: &Path) -> Result<Shut, Stop> {
         // Root may write whatever the mode says, but not what is immutable.
         let by_flag = rustix::process::geteuid().is_root();
         if by_flag {
@@ -81,7 +81,7 @@ pub(super) fn not_writable(bench: &mut Bench<'_>) -> Outcome {
     for dir in [Dir::Tmp, Dir::New] {
         let stage = bench.stage()?;
         let call = bench.call("done");
-        let shut = Shut::shut(&stage.dir(dir))?;
+        let shut = Shut::close(&stage.dir(dir))?;
         let ended = bench.run(stage.root(), &call)?;
         drop(shut);
         judge_refusable(&stage, &call, &ended)
