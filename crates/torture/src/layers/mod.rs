@@ -7,6 +7,7 @@ mod gateways;
 mod images;
 mod kill;
 mod machine;
+mod model;
 mod parts;
 mod power;
 mod producers;
@@ -37,5 +38,6 @@ pub(crate) static ALL: &[Layer] = &[
     Layer { name: "kill", about: "SIGKILL before and after every system call", budget: seconds(110), run: kill::run },
     Layer { name: "machine", about: "two agents, stopped agents, clocks, memory, descriptors, disks, versions", budget: seconds(100), run: machine::run },
     Layer { name: "conformance", about: "producers in five languages and careless ones, judged by the conformance kit", budget: seconds(60), run: conformance::run },
+    Layer { name: "model", about: "the protocol in all its states, and traces of it on the real programs", budget: seconds(100), run: model::run },
     Layer { name: "secrets", about: "a token and hostile texts, wherever they could get out", budget: seconds(50), run: secrets::run },
 ];
