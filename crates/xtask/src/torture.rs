@@ -2,8 +2,8 @@
 //!
 //! The programs are built twice with the profile `torture`: once as they are, and once with the seeded bugs in them.
 //! Both, and the torture itself, end up in one directory under cargo's own, from where they run. What the layer `fuzz`
-//! needs is built only where it will run: the targets with the counters of libFuzzer, without and with the address
-//! sanitizer.
+//! needs is built only where it will run: the targets with the counters of libFuzzer, and for its whole form once more
+//! with the address sanitizer.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,12 @@ pub(crate) fn run(mut args: lexopt::Parser) -> ExitCode {
 fn all(args: Vec<OsString>) -> Outcome<ExitCode> {
     let dirs = build()?;
     if wants_fuzz(&args) {
-        build_fuzz(&dirs)?;
+        build_fuzz(&dirs, &target_dir(), false)?;
+        if args.iter().any(|arg| arg == "--full") {
+            // In a directory of its own: build scripts look whether what is not stable is allowed, and would be run, and
+            // all that depends on them compiled, each time that changes.
+            build_fuzz(&dirs, &target_dir().join("fuzz-asan"), true)?;
+        }
     }
     hand_over(&dirs, args)
 }
@@ -77,38 +82,36 @@ const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-saniti
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares";
 
-/// Builds the targets of the layer `fuzz`, in directories of their own: everything in them is compiled with other flags.
-fn build_fuzz(dirs: &Dirs) -> Outcome<()> {
+/// Builds the targets of the layer `fuzz`: everything in them is compiled with other flags, but for build scripts and
+/// macros, which a build with its target named has in common with the programs.
+fn build_fuzz(dirs: &Dirs, target: &Path, has_asan: bool) -> Outcome<()> {
     let said = Command::new("rustc").arg("-vV").output()?.stdout;
     let said = String::from_utf8(said)?;
     let host = said.lines().find_map(|line| line.strip_prefix("host: ")).ok_or("rustc names no host")?;
-    for (name, more) in [("fuzz", ""), ("fuzz-asan", " -Zsanitizer=address")] {
-        let target = target_dir().join(name);
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo
-            .args(["build", "--quiet", "--locked", "--profile", "torture", "--package", "spool-fuzz"])
-            .args(["--bin", "fuzz"])
-            // With a target named, build scripts and macros are compiled without these flags.
-            .args(["--target", host])
-            .arg("--target-dir")
-            .arg(&target)
-            .env("RUSTFLAGS", format!("{COVERAGE}{more}"))
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .env_remove("SPOOL_SEEDED_BUGS")
-            .env("CARGO_PROFILE_TORTURE_DEBUG", "0")
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
-            .stdin(Stdio::null());
-        if !more.is_empty() {
-            // The sanitizer is not stable; everything else is. What it slows down needs less care from the compiler.
-            cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_PROFILE_TORTURE_OPT_LEVEL", "1");
-        }
-        if !cargo.status()?.success() {
-            return Err(format!("{name} does not build").into());
-        }
-        let to = dirs.programs.join(name);
-        std::fs::remove_file(&to).ok();
-        std::fs::copy(target.join(host).join("torture/fuzz"), to)?;
+    let (name, more) = if has_asan { ("fuzz-asan", " -Zsanitizer=address") } else { ("fuzz", "") };
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(["build", "--quiet", "--locked", "--profile", "torture", "--package", "spool-fuzz"])
+        .args(["--bin", "fuzz"])
+        .args(["--target", host])
+        .arg("--target-dir")
+        .arg(target)
+        .env("RUSTFLAGS", format!("{COVERAGE}{more}"))
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("SPOOL_SEEDED_BUGS")
+        .env("CARGO_PROFILE_TORTURE_DEBUG", "0")
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
+        .stdin(Stdio::null());
+    if has_asan {
+        // The sanitizer is not stable; everything else is. What it slows down needs less care from the compiler.
+        cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_PROFILE_TORTURE_OPT_LEVEL", "1");
     }
+    if !cargo.status()?.success() {
+        return Err(format!("{name} does not build").into());
+    }
+    let to = dirs.programs.join(name);
+    std::fs::remove_file(&to).ok();
+    std::fs::copy(target.join(host).join("torture/fuzz"), to)?;
     Ok(())
 }
 

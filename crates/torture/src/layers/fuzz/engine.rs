@@ -1,4 +1,5 @@
-//! The targets under libFuzzer: `fuzz` and `fuzz-asan` beside the programs, one process a target and form.
+//! The targets under libFuzzer: `fuzz` and, in the whole form, `fuzz-asan` beside the programs; one process a target and
+//! form.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,7 +38,7 @@ impl Form {
         }
     }
 
-    /// Of five parts of the time.
+    /// Its parts of the time.
     fn share(self) -> u32 {
         match self {
             Form::Plain => 4,
@@ -95,7 +96,7 @@ impl Job {
     }
 }
 
-/// Runs all targets in both forms, within this time.
+/// Runs all targets within this time, in both forms where the layer is to be whole.
 pub(super) fn run(ground: &Ground, room: &Path, time: Duration, report: &mut Report) -> Outcome<()> {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let jobs = jobs(ground, room, time, cores)?;
@@ -117,7 +118,9 @@ fn jobs(ground: &Ground, room: &Path, time: Duration, cores: usize) -> Outcome<V
     let all = time.as_millis() * cores as u128 / TARGETS.len() as u128;
     let mut chance = ground.chance("fuzz");
     let mut jobs = Vec::new();
-    for form in [Form::Plain, Form::Asan] {
+    let forms: &[Form] = if ground.full { &[Form::Plain, Form::Asan] } else { &[Form::Plain] };
+    let parts: u32 = forms.iter().map(|form| form.share()).sum();
+    for &form in forms {
         let program = ground.programs.join(form.program());
         if !program.is_file() {
             let why = "is not there; cargo xtask torture builds it when this layer is asked for";
@@ -132,7 +135,7 @@ fn jobs(ground: &Ground, room: &Path, time: Duration, cores: usize) -> Outcome<V
             }
             let room = room.join(name);
             std::fs::create_dir(&room)?;
-            let time = u64::try_from(all * u128::from(form.share()) / 5_000)?.max(1);
+            let time = u64::try_from(all * u128::from(form.share()) / u128::from(parts) / 1000)?.max(1);
             let seed = u32::try_from(chance.below(u64::from(u32::MAX)))?.max(1);
             jobs.push(Job { target, form, program: program.clone(), dir, room, time, seed });
         }
