@@ -147,7 +147,7 @@ impl Disk {
                     self.is_mounted = true;
                     return Ok(());
                 }
-                Err(e) if start.elapsed() < GRACE && e.to_string().contains("loop device") => {}
+                Err(e) if start.elapsed() < LIMIT && e.to_string().contains("loop device") => {}
                 Err(e) => return Err(e),
             }
             thread::sleep(Duration::from_millis(50));

@@ -11,7 +11,7 @@ use crate::layer::{Outcome, Report};
 use crate::layers::disk::{Disk, Kind};
 use crate::layers::scenes::{self, Scene, Who};
 
-/// The scenes of which every point is played, in CI too.
+/// The scenes of which every point is played, in CI too, unless the machine is very slow.
 const WHOLE: [&str; 2] = ["put-first", "put"];
 /// Those of which in CI every point is played at which something has changed since the point before it.
 const CHANGES: [&str; 2] = ["put-again", "run-ok"];
@@ -24,9 +24,14 @@ struct Point {
     plight: Plight,
 }
 
+/// Points, by what becomes of them when time is short.
 #[derive(Debug, Default)]
 struct Points {
+    /// They are played all the same.
     must: Vec<Point>,
+    /// The rest of the scenes that are to be played whole: points at which nothing has changed since the one before,
+    /// and the second tries.
+    should: Vec<Point>,
     may: Vec<Point>,
 }
 
@@ -62,19 +67,21 @@ impl<'a> Lane<'a> {
             self.hunt()?;
             return Ok(self.report);
         }
-        let (mut must, mut may) = (Vec::new(), Vec::new());
+        let mut all = Points::default();
         for scene in scenes::all() {
             let points = self.points(scene)?;
-            must.extend(points.must);
-            may.extend(points.may);
+            all.must.extend(points.must);
+            all.should.extend(points.should);
+            all.may.extend(points.may);
         }
         // In no order, so that the lanes are not at the same scene at the same time.
-        shuffle(&mut must, &mut self.chance);
-        shuffle(&mut may, &mut self.chance);
-        for point in must {
+        shuffle(&mut all.must, &mut self.chance);
+        shuffle(&mut all.should, &mut self.chance);
+        shuffle(&mut all.may, &mut self.chance);
+        for point in all.must {
             self.play(point)?;
         }
-        for point in may {
+        for point in all.should.into_iter().chain(all.may) {
             if self.ground.left().is_zero() && !self.ground.full {
                 break;
             }
@@ -83,24 +90,28 @@ impl<'a> Lane<'a> {
         Ok(self.report)
     }
 
-    /// Every way to play a scene: what is always played, and what is played as long as there is time.
+    /// Every way to play a scene.
     fn points(&mut self, scene: &'static Scene) -> Outcome<Points> {
         let survey = self.stage(scene).survey()?;
         let mut points = Points::default();
         // The one after the last is the end of the program.
         for number in 1..=survey.stops + 1 {
             let is_change = number > survey.stops || survey.changes.binary_search(&number).is_ok();
-            let mut add = |plight, is_must| {
-                let point = Point { scene: scene.name, number, plight };
-                if is_must || self.ground.full { points.must.push(point) } else { points.may.push(point) }
-            };
             let is_whole = WHOLE.contains(&scene.name);
-            add(Plight::Cut, is_whole || CHANGES.contains(&scene.name) && is_change);
+            let is_due = is_change && (is_whole || CHANGES.contains(&scene.name));
+            let point = |plight| Point { scene: scene.name, number, plight };
+            let list = match (is_due, is_whole) {
+                (true, _) => &mut points.must,
+                (false, true) => &mut points.should,
+                (false, false) => &mut points.may,
+            };
+            list.push(point(Plight::Cut));
             if scene.who == Who::Tool && scene.ends == Some(0) {
-                add(Plight::Retried, is_whole && is_change);
+                let list = if is_change && is_whole { &mut points.should } else { &mut points.may };
+                list.push(point(Plight::Retried));
             }
             if is_change {
-                add(Plight::Twice, false);
+                points.may.push(point(Plight::Twice));
             }
         }
         self.report.count("stops of the scenes", survey.stops);
