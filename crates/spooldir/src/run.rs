@@ -139,6 +139,12 @@ impl Spool {
         match self.write_intent(id, &json) {
             Ok(()) => Ok(Lease { file }),
             Err(e) => {
+                // The intent may be there: its flush failed, or the answer got lost. It is ours unless the name was taken.
+                let is_taken =
+                    matches!(&e, Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists);
+                if !is_taken {
+                    let _gone = self.fs().remove(&self.run_file(id, "json")).is_ok();
+                }
                 let _gone = self.fs().remove(&lock).is_ok();
                 Err(e)
             }

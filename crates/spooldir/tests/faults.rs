@@ -8,6 +8,7 @@ use spooldir::fault::{Fault, FaultyFs};
 use spooldir::fs::RealFs;
 use spooldir::moves::Why;
 use spooldir::publish::Published;
+use spooldir::run::Intent;
 use spooldir::{Dir, Entry, Error, Event, Id, Key, Spool, State, exit};
 
 const RECORD: &[u8] = br#"{"sessionKey":"agent:main:main","text":"done"}"#;
@@ -237,4 +238,20 @@ fn what_the_first_creator_left_unflushed_is_flushed_by_the_next() {
             }
         }
     }
+}
+
+#[test]
+fn a_run_that_could_not_be_opened_leaves_no_intent_for_an_agent_to_report() {
+    let intent = Intent { v: 1, command: vec!["make".into()], started_at: 1, ..Intent::default() };
+    let id = || Id::new("run-1").unwrap();
+    let runs = sweep(
+        |spool| spool.open_run(&id(), &intent).map(drop),
+        |spool, name, result| {
+            // Who died opened it, or did not: the agent sees.
+            if result.is_err() && !name.starts_with("Death") {
+                assert!(spool.runs().unwrap().is_empty(), "{name}");
+            }
+        },
+    );
+    assert!(runs > 20, "{runs}");
 }
