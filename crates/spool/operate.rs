@@ -104,7 +104,8 @@ fn persist(verb: &str, spool: &Spool, name: &str, args: &Args) -> Result<Outcome
         }
         let entry = confirm(verb, spool, entry)?;
         match once(verb, spool, &entry, args) {
-            Err(e) if is_elsewhere(spool, &entry) => last = Some(e),
+            // What a disk refuses to flush has moved all the same, and that is no other's doing.
+            Err(e) if e.exit == exit::DATA && is_elsewhere(spool, &entry) => last = Some(e),
             other => return other,
         }
     }
@@ -176,6 +177,7 @@ pub fn release(verb: &str, spool: &Spool, entry: &Entry) -> Result<Outcome, Fail
     let Some(seen) = view::look(spool, entry.clone())? else {
         return refuse("it is not there any more");
     };
+    seen.must_be_read(verb)?;
     match &seen.document.record {
         Err(flaw) if seen.document.is_later => return refuse(flaw),
         Err(flaw) => {

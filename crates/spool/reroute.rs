@@ -36,6 +36,7 @@ pub fn run(spool: &Spool, entry: &Entry, key: &str) -> Result<Outcome, Failure> 
     let Some(seen) = view::look(spool, entry.clone())?.filter(|seen| seen.entry == *entry) else {
         return refuse("it has moved meanwhile; try again");
     };
+    seen.must_be_read("retry")?;
     let record = match &seen.document.record {
         Ok(record) => record,
         Err(flaw) => return refuse(&format!("it is not a good record: {flaw}")),

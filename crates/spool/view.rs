@@ -2,10 +2,12 @@
 //! attempts, due time), the record in it, the reason beside it and the journal.
 
 use serde::Serialize;
+use spooldir::fs::Unfit;
 use spooldir::moves::Why;
 use spooldir::record::{Flaw, MAX_BYTES};
 use spooldir::{Dir, Entry, Record, Spool, State};
 
+use crate::Failure;
 use crate::history::History;
 
 /// An entry, as `spool list --json` shows it. What is not known is null. Times are milliseconds since 1970 UTC.
@@ -41,6 +43,8 @@ pub struct Document {
     pub bytes: Option<Vec<u8>>,
     /// What they say, or why they are no record.
     pub record: Result<Record, String>,
+    /// The exit number that fits, if the disk did not let it be read: then nothing is known of the record.
+    pub unread: Option<u8>,
     /// Whether the record is of a later version of the format.
     pub is_later: bool,
     /// When the file was written, in milliseconds since 1970.
@@ -53,9 +57,12 @@ pub fn open(spool: &Spool, path: &std::path::Path) -> Option<Document> {
         Ok(content) => content,
         Err(e) if e.is_gone() => return None,
         Err(e) => {
+            let record = Err(e.to_string());
+            let is_trouble = matches!(e, Unfit::Io(_));
             return Some(Document {
                 bytes: None,
-                record: Err(e.to_string()),
+                record,
+                unread: is_trouble.then(|| e.into_error("read", path).exit()),
                 is_later: false,
                 written_at: None,
             });
@@ -64,6 +71,7 @@ pub fn open(spool: &Spool, path: &std::path::Path) -> Option<Document> {
     let record = Record::parse(&content.bytes);
     Some(Document {
         written_at: u64::try_from(content.meta.mtime_ns / 1_000_000).ok(),
+        unread: None,
         is_later: matches!(record, Err(Flaw::Version(_))),
         record: record.map_err(|flaw| flaw.to_string()),
         bytes: Some(content.bytes),
@@ -101,6 +109,19 @@ pub fn look(spool: &Spool, entry: Entry) -> Result<Option<Seen>, spooldir::Error
 }
 
 impl Seen {
+    /// Refuses to judge a record that could not be read: it may be a good one.
+    ///
+    /// # Errors
+    /// With the exit number of what the disk said.
+    pub fn must_be_read(&self, verb: &str) -> Result<(), Failure> {
+        match (self.document.unread, &self.document.record) {
+            (Some(exit), Err(why)) => {
+                Err(Failure::new(exit, format!("cannot {verb} {}: it cannot be read: {why}", self.entry.id)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Puts the view together.
     pub fn view(&self, history: &History) -> View {
         let state = &self.entry.state;
