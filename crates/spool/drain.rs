@@ -69,6 +69,12 @@ fn once(summary: &Summary) -> Result<u8, Failure> {
     if summary.refused {
         return Err(Failure::new(exit::CONFIG, format!("the gateway refused the agent, {left}: {why}")));
     }
+    if summary.stuck > 0 {
+        return Err(Failure::new(
+            exit::IO,
+            format!("{left}: some could not be moved, see the warnings above"),
+        ));
+    }
     if summary.left > 0 && summary.gateway.is_some() {
         return Err(Failure::new(exit::TEMPORARY, format!("the gateway is away, {left}: {why}")));
     }
@@ -173,6 +179,7 @@ mod tests {
         let left = Summary { left: 2, ..Summary::default() };
         assert_eq!(code(&Summary::default()), exit::OK);
         assert_eq!(code(&left), exit::OK, "what is left is not due");
+        assert_eq!(code(&Summary { stuck: 1, ..left.clone() }), exit::IO);
         assert_eq!(code(&Summary { gateway: away.clone(), ..left.clone() }), exit::TEMPORARY);
         assert_eq!(code(&Summary { gateway: away.clone(), ..Summary::default() }), exit::OK);
         assert_eq!(code(&Summary { gateway: away, refused: true, ..left }), exit::CONFIG);

@@ -33,6 +33,7 @@ use crate::lanes::{Lanes, Quiet};
 use crate::options::Options;
 use crate::runs::{Routed, Seen};
 use crate::status::{self, AgentStatus, GatewayStatus};
+use crate::sweep::Stuck;
 use crate::watch::{Doorbell, WatchState};
 
 /// What a run came to.
@@ -46,6 +47,8 @@ pub struct Summary {
     pub held: u64,
     /// Entries that are left pending, sending or deferred.
     pub left: u64,
+    /// Those of them that could not be moved for an error of the disk.
+    pub stuck: u64,
     /// Why the gateway was not there at the end, if it was not.
     pub gateway: Option<String>,
     /// Whether the gateway refused us.
@@ -94,6 +97,8 @@ pub(crate) struct Agent<'a, C: Connector> {
     pub(crate) after: Option<OsString>,
     /// When names that were not ready are looked at again.
     pub(crate) again_at: Option<Instant>,
+    /// Entries of `new/` that could not be moved.
+    pub(crate) stuck: HashMap<Id, Stuck>,
     pub(crate) flights: FuturesUnordered<LocalFuture<'a, Landed>>,
     /// The rungs that they reach on the way.
     pub(crate) rungs: Rungs,
@@ -301,6 +306,7 @@ where
             is_overrun: false,
             after: None,
             again_at: None,
+            stuck: HashMap::new(),
             flights: FuturesUnordered::new(),
             rungs: flight::rungs(),
             started: HashMap::new(),
@@ -402,9 +408,13 @@ where
 
     /// Whether a run with `once` has nothing left to do, or nothing that it can do.
     fn is_finished(&mut self, started: Instant, now: Instant) -> bool {
-        let is_all_seen =
-            !self.dirty && self.fresh.is_empty() && self.again_at.is_none() && self.after.is_none();
-        if !is_all_seen || !self.flights.is_empty() || self.desk.has_unfinished() {
+        let is_all_seen = !self.dirty && self.fresh.is_empty() && self.after.is_none();
+        if !is_all_seen || !self.flights.is_empty() {
+            return false;
+        }
+        // Somebody may hold a half-written file open for days.
+        let is_patient = now.duration_since(started) < self.options.once_patience;
+        if is_patient && (self.again_at.is_some() || self.desk.has_unfinished()) {
             return false;
         }
         if self.lanes.is_empty() {
@@ -532,7 +542,8 @@ where
         // Dropping them cancels the waiting, not what the gateway does.
         self.flights.clear();
         self.started.clear();
-        self.summary.left = self.index.len() as u64;
+        self.summary.stuck = self.stuck.len() as u64;
+        self.summary.left = self.index.len() as u64 + self.summary.stuck;
         if !matches!(self.link, Link::Up(..)) {
             self.summary.gateway = self.breaker.reason().map(Into::into);
         }

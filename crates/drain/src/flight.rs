@@ -269,11 +269,15 @@ where
         match self.advance(&entry, &Event::Take { key: key.clone() }, None) {
             Some(taken) => {
                 self.unsynced = true;
+                self.stuck.remove(&entry.id);
                 self.index.insert(taken.id.clone(), Place::Sending);
                 Some((taken, record))
             }
             None => {
                 self.index.remove(&entry.id);
+                if entry.state == State::Pending {
+                    self.leave_stuck(&entry);
+                }
                 None
             }
         }

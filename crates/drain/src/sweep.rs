@@ -29,12 +29,23 @@ const AT_ONCE: usize = 256;
 const LEFT_ALONE: Duration = Duration::from_secs(60);
 /// How long a file that was not ready is left alone.
 const NOT_READY: Duration = Duration::from_millis(500);
+/// How long an entry that could not be moved is left alone at first; twice as long each time, up to [`LEFT_ALONE`].
+const STUCK: Duration = Duration::from_secs(1);
 /// How many reported names are remembered.
 const MAX_REPORTED: usize = 10_000;
 /// How often old receipts and leftovers are cleared away.
 const UPKEEP: Duration = Duration::from_secs(600);
 /// Receipts cleared away at once.
 const MAX_PRUNE: usize = 1000;
+
+/// An entry of `new/` that could not be moved.
+#[derive(Debug)]
+pub(crate) struct Stuck {
+    /// It is left alone until then.
+    until: Instant,
+    /// How long the last pause was.
+    pause: Duration,
+}
 
 /// An entry's record, read and judged again.
 pub(crate) enum Reading {
@@ -214,6 +225,7 @@ where
                 // Whatever came before the place where we are is not to wait for all that comes after it.
                 self.after = None;
             }
+            self.stuck.retain(|_, stuck| stuck.until + LEFT_ALONE > now);
         }
         if now >= self.upkeep_at {
             self.upkeep_at = now + UPKEEP;
@@ -263,6 +275,21 @@ where
 
     fn is_left_alone(&self, name: &OsStr, now: Instant) -> bool {
         self.reported.get(name).is_some_and(|until| *until > now)
+            || stem(name).and_then(|id| self.stuck.get(id)).is_some_and(|stuck| stuck.until > now)
+    }
+
+    /// An entry of `new/` could not be moved for an error of the disk, or because it is immutable: it is left alone, for
+    /// longer each time, so that the trouble with one file does not become all we do.
+    pub(crate) fn leave_stuck(&mut self, entry: &Entry) {
+        if matches!(self.spool.fs().stat(&self.spool.path(entry)), Ok(None)) {
+            // A person moved it.
+            return;
+        }
+        let last = self.stuck.get(&entry.id).map(|stuck| stuck.pause);
+        let pause = last.map_or(STUCK, |last| (last * 2).min(LEFT_ALONE));
+        if last.is_some() || self.stuck.len() < MAX_REPORTED {
+            self.stuck.insert(entry.id.clone(), Stuck { until: Instant::now() + pause, pause });
+        }
     }
 
     /// Reports once, and leaves the name alone for a while.
@@ -343,7 +370,9 @@ where
         if spool_seeded::is(Bug::TextInJournal) {
             line.reason = record.text.clone();
         }
-        self.lines.push(line);
+        if !self.stuck.contains_key(&entry.id) {
+            self.lines.push(line);
+        }
         if let Some(old) = &record.supersedes {
             self.supersede(old, &entry.id);
         }

@@ -383,3 +383,56 @@ async fn what_a_dead_agent_took_is_flushed_before_it_is_sent() {
     assert!(flushed("/sending").is_some() && flushed("/new").is_some(), "{steps:?}");
     assert!(flushed("/sending") < retired && flushed("/new") < retired, "{steps:?}");
 }
+
+#[tokio::test]
+async fn a_record_that_cannot_be_moved_is_left_alone_for_longer_each_time_and_delays_nobody() {
+    let fs = FaultyFs::default();
+    let b = Bench::with(fake::Options::with_token("secret"), Arc::new(fs.clone())).await;
+    let id = b.put(ROUTED, "immutable", "");
+    // EPERM.
+    fs.fail_verb("rename", 1, usize::MAX);
+    let tries = || fs.steps().iter().filter(|step| step.starts_with("rename")).count();
+    b.run(async {
+        b.until("it was tried", |_| tries() > 0).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(tries() <= 3, "{} tries in two seconds", tries());
+        let lines = b.lines();
+        let accepted = lines.iter().filter(|line| line.event == "accept" && line.id == id.as_str());
+        assert_eq!((accepted.count(), lines.len()), (1, 1));
+        fs.clear();
+        b.until_done(1).await;
+    })
+    .await;
+    assert_eq!(b.commits(&id), 1);
+}
+
+#[tokio::test]
+async fn a_run_with_once_says_what_could_not_be_moved() {
+    let fs = FaultyFs::default();
+    let b = Bench::with(fake::Options::with_token("secret"), Arc::new(fs.clone())).await;
+    b.put(ROUTED, "x", "");
+    fs.fail_verb("rename", 5, usize::MAX);
+    let summary = b.once().await;
+    assert_eq!((summary.left, summary.stuck, summary.delivered), (1, 1, 0));
+    fs.clear();
+    assert_eq!(b.once().await.delivered, 1);
+}
+
+#[tokio::test]
+async fn a_run_with_once_ends_though_a_file_is_half_written_for_ever_or_vanishes() {
+    let b = Bench::new().await;
+    let path = b.spool.dir(Dir::New).join("half.json");
+    let held = std::fs::File::create(&path).unwrap();
+    std::fs::write(&path, "{\"sessionKey\":").unwrap();
+    b.put(ROUTED, "whole", "");
+    let once = || tokio::time::timeout(Duration::from_secs(20), b.once());
+    assert_eq!(once().await.expect("it ends").delivered, 1);
+    assert!(path.exists());
+    let vanish = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        std::fs::remove_file(&path).unwrap();
+    };
+    let (ended, ()) = tokio::join!(once(), vanish);
+    ended.expect("it ends");
+    drop(held);
+}
