@@ -48,6 +48,7 @@ impl Spool {
         }
         match self.link_new(bytes, &path) {
             Ok(()) if is(Bug::NoDirsync) => {}
+            Ok(()) if is(Bug::DirsyncErrorIgnored) => drop(self.sync(Dir::New, id)),
             Ok(()) => self.sync(Dir::New, id)?,
             // The name was asked for and something else than a clear no came back (a network file system may do what
             // it was told and then report an error).
@@ -75,7 +76,14 @@ impl Spool {
         let tmp = self.dir(Dir::Tmp);
         let stage = || -> Result<Box<dyn Staged>, Error> {
             let mut staged = self.fs().stage(&tmp).at("create", &tmp)?;
-            staged.write_all(bytes).at("write", &tmp)?;
+            let written = staged.write_all(bytes);
+            match written {
+                Err(e) if is(Bug::LeavesTmp) => {
+                    drop(staged.publish(path));
+                    return Err(e).at("write", &tmp);
+                }
+                other => other.at("write", &tmp)?,
+            }
             if is(Bug::NoFsync) {
                 return Ok(staged);
             }

@@ -2,6 +2,7 @@
 
 mod conformance;
 mod disk;
+mod errors;
 mod fuzz;
 mod gateways;
 mod images;
@@ -40,4 +41,5 @@ pub(crate) static ALL: &[Layer] = &[
     Layer { name: "conformance", about: "producers in five languages and careless ones, judged by the conformance kit", budget: seconds(60), run: conformance::run },
     Layer { name: "model", about: "the protocol in all its states, and traces of it on the real programs", budget: seconds(100), run: model::run },
     Layer { name: "secrets", about: "a token and hostile texts, wherever they could get out", budget: seconds(50), run: secrets::run },
+    Layer { name: "errors", about: "every call about the spool fails, falls short, or finds the disk full", budget: seconds(110), run: errors::run },
 ];

@@ -25,7 +25,16 @@ impl Site {
     /// The site of a stop before a call.
     pub(in crate::layers) fn of(stop: &Stop, spool: &Path) -> Site {
         let call = stop.name();
-        let path = |arg: usize| stop.text(arg).map(|text| place(&text, spool)).unwrap_or_default();
+        let path = |arg: usize| {
+            let text = stop.text(arg)?;
+            // What is held already, opened once more.
+            let held = text.to_str()?.strip_prefix("/proc/self/fd/").map(|fd| {
+                let link = std::fs::read_link(format!("/proc/{}/fd/{fd}", stop.tid));
+                link.map_or_else(|_| text.clone(), |path| path.into_os_string())
+            });
+            Some(place(&held.unwrap_or(text.clone()), spool))
+        };
+        let path = |arg: usize| path(arg).unwrap_or_default();
         let file = |arg: usize| stop.file(arg).map(|file| place(file.as_os_str(), spool)).unwrap_or_default();
         let about = match call {
             "open" | "stat" | "lstat" | "access" | "unlink" | "mkdir" | "rmdir" | "readlink" | "execve"

@@ -1,7 +1,7 @@
 //! Scenes of the agent: one record, several lanes, what was being sent when the last agent died, what cannot be sent,
 //! and runs that nobody is left to report.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::time::{Duration, SystemTime};
 
 use super::place::{CHAT, Fate, GONE, JOB, OTHER, Place, Promise, record};
@@ -53,7 +53,7 @@ fn recover(place: &mut Place<'_>) -> Outcome<()> {
     let key = key.ok_or("the agent sent nothing")?;
     for id in ["d1", "d2"] {
         let from = place.spool.join("done").join(format!("{id}.json"));
-        fs::rename(from, place.spool.join("sending").join(format!("{id},{key},0.json")))?;
+        rustix::fs::rename(from, place.spool.join("sending").join(format!("{id},{key},0.json")))?;
     }
     place.deaths += 1;
     let name = format!("sending/d3,sp-{:032x},0.json", 3);

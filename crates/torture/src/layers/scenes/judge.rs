@@ -120,6 +120,7 @@ struct Sent {
 /// A number for all that lies in the spool: names, sizes and contents, but for numbers, which times and ids are made of.
 pub(in crate::layers) fn fingerprint(place: &Place<'_>) -> Outcome<u64> {
     let mut hasher = DefaultHasher::new();
+    place.exit.hash(&mut hasher);
     let mut dirs = vec![place.spool.clone()];
     place
         .promises

@@ -161,6 +161,9 @@ impl<'a> Place<'a> {
     pub(super) fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = self.ground.command(program);
         command.args(args).env("HOME", &self.home).env("SPOOL_DIR", &self.spool).current_dir(&self.home);
+        if let Ok(log) = OpenOptions::new().create(true).append(true).open(self.log()) {
+            command.stderr(Stdio::from(log));
+        }
         command
     }
 
@@ -169,18 +172,22 @@ impl<'a> Place<'a> {
         let mut command =
             self.command("spool", &["drain", "--once", "--gateway", &self.gateway.url(), "--token-file"]);
         command.arg(self.home.join("token"));
-        if let Ok(log) = OpenOptions::new().create(true).append(true).open(self.log()) {
-            command.stderr(Stdio::from(log));
-        }
         command
     }
 
-    /// What agents and others said goes here.
+    /// An agent that stays.
+    pub(in crate::layers) fn daemon(&self) -> Command {
+        let mut command = self.command("spool", &["drain", "--gateway", &self.gateway.url(), "--token-file"]);
+        command.arg(self.home.join("token"));
+        command
+    }
+
+    /// What the programs said goes here.
     pub(in crate::layers) fn log(&self) -> PathBuf {
         self.home.join("said.log")
     }
 
-    /// The last words of the agents.
+    /// The last words of the programs.
     pub(in crate::layers) fn last_words(&self) -> String {
         let log = fs::read(self.log()).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);

@@ -68,7 +68,7 @@ fn prepare_delivered(place: &mut Place<'_>) -> Outcome<()> {
     prepare_again(place)?;
     place.promises.iter_mut().for_each(|promise| promise.fate = Fate::Filed);
     let name = format!("{ID}.json");
-    Ok(std::fs::rename(place.spool.join("new").join(&name), place.spool.join("done").join(name))?)
+    Ok(rustix::fs::rename(place.spool.join("new").join(&name), place.spool.join("done").join(name))?)
 }
 
 fn prepare_dead(place: &mut Place<'_>) -> Outcome<()> {
@@ -76,7 +76,7 @@ fn prepare_dead(place: &mut Place<'_>) -> Outcome<()> {
     place.promises.iter_mut().for_each(|promise| promise.fate = Fate::Dead);
     place.lay(&format!("dead/{ID}.why.json"), br#"{"reason":"laid out","at":1,"attempts":0}"#)?;
     let name = format!("{ID}.json");
-    Ok(std::fs::rename(place.spool.join("new").join(&name), place.spool.join("dead").join(name))?)
+    Ok(rustix::fs::rename(place.spool.join("new").join(&name), place.spool.join("dead").join(name))?)
 }
 
 fn prepare_conflict(place: &mut Place<'_>) -> Outcome<()> {
