@@ -6,6 +6,10 @@
 //! as they are and once with the seeded bugs (`SPOOL_SEEDED_BUGS=1`).
 
 #![allow(dead_code, reason = "the layers that use the tools here are being built")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what is done to a spool from outside is none of its transitions"
+)]
 
 mod chance;
 mod command;
