@@ -164,10 +164,12 @@ where
         }
     }
 
-    /// Flushes the names that were moved into `sending/`, and those that left `new/` for it.
+    /// Flushes the names that were moved into `sending/`, and those that left `new/` and `deferred/` for it: there are
+    /// file systems that bring an old name back beside the new one, and of two names the later one stays, which would
+    /// be that of a record that was not sent. (A directory that nothing left costs next to nothing.)
     fn flush_moves(&mut self) -> Result<(), String> {
         if self.unsynced {
-            for dir in [Dir::Sending, Dir::New] {
+            for dir in [Dir::Sending, Dir::New, Dir::Deferred] {
                 let path = self.spool.dir(dir);
                 self.spool
                     .fs()

@@ -385,6 +385,24 @@ async fn what_a_dead_agent_took_is_flushed_before_it_is_sent() {
 }
 
 #[tokio::test]
+async fn what_is_taken_from_deferred_is_flushed_at_both_ends_before_it_is_sent() {
+    let fs = FaultyFs::default();
+    let b = Bench::with(fake::Options::with_token("secret"), Arc::new(fs.clone())).await;
+    let id = b.put(ROUTED, "x", "");
+    let taken = b.spool.advance(&Entry::new(id, State::Pending), &Event::Take { key: Key::mint() }).unwrap();
+    // On a disk that keeps names in no order it would come back there after a power cut, and be sent under another key.
+    b.spool.advance(&taken, &Event::Fail { due_ms: 0, alone: false }).unwrap();
+    let before = fs.steps().len();
+    b.run(b.until_done(1)).await;
+    let steps = fs.steps().split_off(before);
+    let flushed = |dir: &str| steps.iter().position(|s| s.starts_with("sync_dir") && s.ends_with(dir));
+    let retired = steps.iter().position(|s| s.starts_with("rename") && s.contains("/sending/"));
+    for dir in ["/sending", "/deferred"] {
+        assert!(flushed(dir).is_some() && flushed(dir) < retired, "{dir}: {steps:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_record_that_cannot_be_moved_is_left_alone_for_longer_each_time_and_delays_nobody() {
     let fs = FaultyFs::default();
     let b = Bench::with(fake::Options::with_token("secret"), Arc::new(fs.clone())).await;
