@@ -15,7 +15,7 @@ use crate::{matrix, work};
 const USAGE: &str = "\
 usage: torture [LAYER...] --programs DIR [--seeded DIR] [--seed N] [--time SECONDS] [--full] [--bug NAME]
        torture matrix --seeded DIR [--full]
-  LAYER           one of those in src/layers (default: all)
+  LAYER           one of those below (default: all)
   --programs DIR  where spool, spool-put and spool-run are
   --seeded DIR    the same, built with the seeded bugs
   --seed N        repeat an earlier run
@@ -30,6 +30,7 @@ pub(crate) const CAUGHT: u8 = 3;
 #[derive(Clone, Default)]
 pub(crate) struct Wish {
     layers: Vec<&'static Layer>,
+    help: bool,
     matrix: bool,
     programs: Option<PathBuf>,
     seeded: Option<PathBuf>,
@@ -62,6 +63,10 @@ impl Wish {
 /// The program.
 pub(crate) fn run() -> ExitCode {
     let ended = parse().and_then(|wish| match wish.layers.as_slice() {
+        _ if wish.help => {
+            println!("{}", usage());
+            Ok(ExitCode::SUCCESS)
+        }
         _ if wish.matrix => matrix::run(&wish),
         [layer] => one(&wish, layer),
         _ => several(&wish),
@@ -70,6 +75,12 @@ pub(crate) fn run() -> ExitCode {
         eprintln!("torture: {error}");
         ExitCode::FAILURE
     })
+}
+
+/// The usage, with the layers and what each is about.
+fn usage() -> String {
+    let layers = ALL.iter().map(|layer| format!("  {:<14} {}", layer.name, layer.about));
+    format!("{USAGE}\nlayers:\n{}", layers.collect::<Vec<_>>().join("\n"))
 }
 
 fn parse() -> Outcome<Wish> {
@@ -81,9 +92,13 @@ fn parse() -> Outcome<Wish> {
             lexopt::Arg::Value(name) if name == "matrix" => wish.matrix = true,
             lexopt::Arg::Value(name) => {
                 let found = ALL.iter().find(|layer| name == layer.name);
-                wish.layers
-                    .push(found.ok_or(format!("there is no layer {}\n{USAGE}", name.to_string_lossy()))?);
+                wish.layers.push(found.ok_or(format!(
+                    "there is no layer {}\n{}",
+                    name.to_string_lossy(),
+                    usage()
+                ))?);
             }
+            lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => wish.help = true,
             lexopt::Arg::Long("programs") => {
                 wish.programs = Some(PathBuf::from(args.value()?).canonicalize()?)
             }
@@ -97,7 +112,7 @@ fn parse() -> Outcome<Wish> {
                 let name = args.value()?.to_string_lossy().into_owned();
                 wish.bug = Some(Bug::named(&name).ok_or(format!("there is no bug {name}"))?);
             }
-            _ => return Err(USAGE.into()),
+            _ => return Err(usage().into()),
         }
     }
     Ok(wish)
@@ -136,7 +151,8 @@ fn arm(_: Bug) -> Outcome<()> {
     Err("this torture was built without the seeded bugs; build it with SPOOL_SEEDED_BUGS=1".into())
 }
 
-/// Several layers, each in a process of its own, as many at a time as there are cores.
+/// Several layers, each in a process of its own, as many at a time as there are cores; when none was named all of them,
+/// and then the proof that they can fail.
 fn several(wish: &Wish) -> Outcome<ExitCode> {
     let layers: Vec<&Layer> = if wish.layers.is_empty() { ALL.iter().collect() } else { wish.layers.clone() };
     if layers.is_empty() {
@@ -171,5 +187,6 @@ fn several(wish: &Wish) -> Outcome<ExitCode> {
         failed.len(),
         start.elapsed().as_secs_f64()
     );
-    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let matrix = if wish.layers.is_empty() { matrix::run(wish)? } else { ExitCode::SUCCESS };
+    Ok(if failed.is_empty() { matrix } else { ExitCode::FAILURE })
 }

@@ -38,8 +38,6 @@ pub(crate) struct Stop {
     pub(crate) args: [u64; 6],
     /// What the call gave, after it.
     pub(crate) result: i64,
-    /// Where the stack is, for those who look for the caller.
-    pub(crate) stack: u64,
 }
 
 impl Stop {
@@ -185,7 +183,6 @@ fn follow(leader: Pid, at: &mut dyn FnMut(&Stop) -> Outcome<Act>) -> Outcome<End
                     is_entry: thread.is_in_call,
                     args: [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9],
                     result: regs.rax.cast_signed(),
-                    stack: regs.rsp,
                 };
                 match (at(&stop)?, thread.is_in_call) {
                     (Act::Kill, _) => {

@@ -17,8 +17,10 @@ chores:
   openclaw [SCENARIO...] [--seed N] [--keep]   the real gateway in the tests (rig, a to j; default: all)
   runners [--keep]                             the real Codex and Claude Code in the tests
   torture [LAYER...] [--seed N] [--time SECONDS] [--full] [--bug NAME]
-                                               every promise, tried where it could break (default: all layers)
-  torture matrix [--full]                      the seeded bugs, and the layers that catch them";
+                                               every promise, tried where it could break (default: all layers,
+                                               and the seeded bugs)
+  torture matrix [--full]                      the seeded bugs, and the layers that catch them
+  torture build                                only what these need";
 
 fn main() -> ExitCode {
     let mut args = lexopt::Parser::from_env();

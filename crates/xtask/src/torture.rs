@@ -1,8 +1,8 @@
 //! `cargo xtask torture`: builds what is to be hurt, then hands over to the program that hurts it.
 //!
-//! The programs are built twice with the profile `torture`: once as they are, and once with the seeded bugs in them.
-//! Both, and the torture itself, end up in one directory under cargo's own, from where they run. What the layer `fuzz`
-//! needs is built only where it will run: the targets with the counters of libFuzzer, and for its whole form once more
+//! The programs are built twice with the profile `torture`: once as they are, and once with the seeded bugs in them, each
+//! in a directory of cargo's own, so that neither build undoes the other. Both, and the torture itself, are copied to
+//! where they run, and with `build` that is all. What the layer `fuzz` needs is built only where it will run: the targets with the counters of libFuzzer, and for its whole form once more
 //! with the address sanitizer.
 
 use std::ffi::OsString;
@@ -24,7 +24,11 @@ pub(crate) fn run(mut args: lexopt::Parser) -> ExitCode {
     }
 }
 
-fn all(args: Vec<OsString>) -> Outcome<ExitCode> {
+fn all(mut args: Vec<OsString>) -> Outcome<ExitCode> {
+    let only_builds = args.first().is_some_and(|arg| arg == "build");
+    if only_builds {
+        args.remove(0);
+    }
     let dirs = build()?;
     if wants_fuzz(&args) {
         build_fuzz(&dirs, &target_dir(), false)?;
@@ -34,7 +38,7 @@ fn all(args: Vec<OsString>) -> Outcome<ExitCode> {
             build_fuzz(&dirs, &target_dir().join("fuzz-asan"), true)?;
         }
     }
-    hand_over(&dirs, args)
+    if only_builds { Ok(ExitCode::SUCCESS) } else { hand_over(&dirs, args) }
 }
 
 /// Whether the layer `fuzz` will run, and not only hunt a seeded bug, which it does without libFuzzer.
@@ -57,9 +61,10 @@ struct Dirs {
     seeded: PathBuf,
 }
 
-fn cargo(seeded: bool) -> Command {
+fn cargo(target: &Path, seeded: bool) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["build", "--quiet", "--locked", "--profile", "torture", "--package", "spool", "--bins"]);
+    command.arg("--target-dir").arg(target);
     if seeded {
         command.args(["--package", "spool-torture"]).env("SPOOL_SEEDED_BUGS", "1");
     } else {
@@ -115,14 +120,15 @@ fn build_fuzz(dirs: &Dirs, target: &Path, has_asan: bool) -> Outcome<()> {
     Ok(())
 }
 
-/// Builds both forms; each is copied away, because the next build writes over it.
+/// Builds both forms; each is copied away, because a later build writes over it while it may still run.
 fn build() -> Outcome<Dirs> {
-    let built = target_dir().join("torture");
-    let dirs = Dirs { programs: built.join("plain"), seeded: built.join("seeded") };
-    for (dir, seeded) in [(&dirs.programs, false), (&dirs.seeded, true)] {
-        if !cargo(seeded).status()?.success() {
+    let (plain, seeded) = (target_dir(), target_dir().join("seeded"));
+    let dirs = Dirs { programs: plain.join("torture/plain"), seeded: plain.join("torture/seeded") };
+    for (dir, target, seeded) in [(&dirs.programs, &plain, false), (&dirs.seeded, &seeded, true)] {
+        if !cargo(target, seeded).status()?.success() {
             return Err("the programs do not build".into());
         }
+        let built = target.join("torture");
         std::fs::create_dir_all(dir)?;
         for program in PROGRAMS.iter().copied().chain(seeded.then_some("torture")) {
             // A program that still runs from an earlier torture cannot be written over, but it can be replaced.

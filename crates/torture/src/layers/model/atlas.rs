@@ -101,7 +101,6 @@ pub(super) struct Atlas {
     names: Vec<Key>,
     pub(super) new: Place,
     pub(super) done: Place,
-    pub(super) states: usize,
 }
 
 impl Atlas {
@@ -166,7 +165,6 @@ impl Atlas {
         let first = |key: &&Key| key.epoch() == 1 && key.purpose() == Purpose::Deliver;
         let place = |state: &State| known.get(state).copied().ok_or("the atlas has a hole");
         Ok(Atlas {
-            states: found.len(),
             new: place(&State::Pending)?,
             done: place(&State::Done)?,
             fresh: keys.iter().filter(first).map(|key| number(Some(key))).collect(),
