@@ -206,10 +206,10 @@ impl RawHello {
 }
 
 impl Hello {
-    /// Whether the gateway has these methods. One that names none at all is taken by its protocol: every gateway of
-    /// protocol 4 has them.
+    /// Whether the gateway has these methods. A list without `agent`, which every gateway has, is none to go by; then
+    /// it is taken by its protocol: every gateway of protocol 4 has them.
     pub fn has(&self, methods: &[&str]) -> bool {
-        if self.methods.is_empty() {
+        if !self.methods.contains("agent") {
             return self.protocol >= 4;
         }
         methods.iter().all(|method| self.methods.contains(*method))

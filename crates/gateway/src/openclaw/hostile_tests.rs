@@ -72,7 +72,9 @@ async fn a_limit_below_every_request_is_the_gateways_trouble_and_no_verdict_on_a
 
 #[tokio::test]
 async fn a_hello_without_a_list_of_methods_is_taken_by_its_protocol() {
-    for features in [json!(null), json!({}), json!({"methods": []}), json!({"methods": "all"})] {
+    for features in
+        [json!(null), json!({}), json!({"methods": []}), json!({"methods": "all"}), json!({"methods": ["m"]})]
+    {
         let (connector, heard) = liar(json!({"features": features.clone()}), |method, id| match method {
             "sessions.describe" => Some(ok(id, r#"{"session":{"sessionId":"s-1"}}"#)),
             _ => Some(ok(id, r#"{"ok":false}"#)),

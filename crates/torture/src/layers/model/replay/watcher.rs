@@ -15,7 +15,7 @@ use spooldir::{Dir, Entry, Key};
 use super::super::atlas::{ABSENT, Ev, Place};
 use super::super::promises;
 use super::super::protocol::{Act, Protocol};
-use super::super::world::{Life, Phase, RECORDS, Step, World};
+use super::super::world::{File, Life, Phase, RECORDS, Step, World};
 use crate::layer::Outcome;
 
 /// More worlds than this are not one set any more, but a search.
@@ -140,6 +140,16 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
+    /// Whether an entry went before one that others may go before. The model keeps such a one in its old place of the
+    /// line; the agent gives it the place in which it saw it come back, and that may be either.
+    fn overtakes(&self, world: &World, seen: &Seen) -> bool {
+        let waits = |file: &File| file.passed && file.live() == self.protocol.atlas.new;
+        (0..RECORDS).filter(|r| seen.places[*r] != self.seen.places[*r]).any(|r| {
+            let earlier = |file: &File| file.seq < world.files[r].seq;
+            world.files.iter().any(|file| waits(file) && earlier(file))
+        })
+    }
+
     /// A moment: at most one entry has moved since the last one.
     pub(super) fn saw(&mut self, seen: Seen, what: &str) -> Outcome<Told> {
         if self.is_beyond {
@@ -147,7 +157,7 @@ impl<'a> Watcher<'a> {
         }
         self.steps += 1;
         self.close(&seen.commits)?;
-        let before = self.worlds.iter().next().copied();
+        let former = self.worlds.clone();
         if seen.places != self.seen.places {
             let mut next = HashSet::new();
             for world in &self.worlds {
@@ -161,7 +171,11 @@ impl<'a> Watcher<'a> {
         }
         self.worlds.retain(|world| commits(world) == seen.commits);
         if self.worlds.is_empty() {
-            let like = before.map(|world| format!("{world:?}")).unwrap_or_default();
+            if former.iter().all(|world| self.overtakes(world, &seen)) {
+                self.is_beyond = true;
+                return Ok(Told::Beyond);
+            }
+            let like = former.iter().next().map(|world| format!("{world:?}")).unwrap_or_default();
             return Err(format!(
                 "{what}: from {:?} to {seen:?} is no step of the model; it was in worlds like {like}",
                 self.seen
