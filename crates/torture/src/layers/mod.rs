@@ -29,7 +29,7 @@ const fn seconds(n: u64) -> Duration {
 /// All of them.
 #[rustfmt::skip]
 pub(crate) static ALL: &[Layer] = &[
-    Layer { name: "soak", about: "ten minutes of ordinary work, flat", budget: seconds(600), run: soak::run },
+    Layer { name: "soak", about: "ten minutes of ordinary work, flat", budget: seconds(660), run: soak::run },
     Layer { name: "power", about: "the power cut at every system call, on ext4 and xfs", budget: seconds(150), run: power::run },
     Layer { name: "images", about: "what a disk may hold after a crash, on ext4, xfs and btrfs", budget: seconds(110), run: images::run },
     Layer { name: "random", about: "producers, agents and gateways killed at random", budget: seconds(200), run: random::run },

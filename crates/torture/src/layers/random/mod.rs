@@ -66,9 +66,9 @@ impl Tally {
 pub(super) fn run(ground: &Ground) -> Outcome<Report> {
     let seconds = ground.budget.as_secs();
     let tally = Tally::default();
-    // 20,000 kills in five minutes; the whole form goes on as long as it may.
+    // 20,000 kills in CI; the whole form goes on as long as it may.
     let enough =
-        if ground.full { Enough([u64::MAX; 3]) } else { Enough([70 * seconds, 2 * seconds, seconds]) };
+        if ground.full { Enough([u64::MAX; 3]) } else { Enough([100 * seconds, 2 * seconds, seconds]) };
     let stages = if ground.hunts() { 2 } else { STAGES };
     let mut report = Report::default();
     let reports: Vec<Outcome<Report>> = thread::scope(|scope| {
@@ -87,7 +87,8 @@ pub(super) fn run(ground: &Ground) -> Outcome<Report> {
     report.count("kills of agents", agents);
     report.count("kills of gateways", gateways);
     if !ground.hunts() {
-        report.at_least("kills", 67 * seconds);
+        // What a machine does that is busy with other things as well.
+        report.at_least("kills", 40 * seconds);
         report.at_least("kills of agents", seconds / 2);
         report.at_least("kills of gateways", seconds / 3);
         report.at_least("broken connections", seconds / 3);
