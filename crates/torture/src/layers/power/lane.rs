@@ -106,7 +106,9 @@ impl<'a> Lane<'a> {
                 (false, false) => &mut points.may,
             };
             list.push(point(Plight::Cut));
-            if scene.who == Who::Tool && scene.ends == Some(0) {
+            // Who names no id and tries again publishes another record; that is said where ids are.
+            let is_repeatable = scene.name != "put-minted";
+            if scene.who == Who::Tool && scene.ends == Some(0) && is_repeatable {
                 let list = if is_change && is_whole { &mut points.should } else { &mut points.may };
                 list.push(point(Plight::Retried));
             }
