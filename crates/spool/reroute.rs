@@ -60,7 +60,11 @@ pub fn run(spool: &Spool, entry: &Entry, key: &str) -> Result<Outcome, Failure> 
     let (new_id, state) = publish(spool, &map, key, &old.id)?;
     let reason = format!("rerouted to {} as {new_id}", view::brief(key, 200));
     let now = match &old.state {
-        State::Dismissed => old,
+        // Perhaps by a try that died before its flush.
+        State::Dismissed => {
+            spool.flush_move(&Entry::new(old.id.clone(), State::Held), &old)?;
+            old
+        }
         _ => put_aside(spool, &old, &Event::Dismiss, &reason)?,
     };
     if state != State::Pending {
