@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use spooldir::record::{MAX_LABEL, check_session_key};
 use spooldir::run::{Intent, Lease, RunRoute, boot_id};
 use spooldir::time::now_ms;
-use spooldir::{Error, Id, Spool, locate};
+use spooldir::{Error, Id, Spool, locate, sanitize};
 
 use crate::args::{Args, Output};
 use crate::say;
@@ -148,8 +148,7 @@ fn command(words: impl Iterator<Item = String>) -> Vec<String> {
     let mut kept = Vec::new();
     for mut word in words {
         if word.len() > room {
-            let end = (0..=room).rev().find(|end| word.is_char_boundary(*end)).unwrap_or(0);
-            word.truncate(end);
+            word.truncate(sanitize::boundary_before(&word, room));
             kept.push(word + "…");
             break;
         }

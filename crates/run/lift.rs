@@ -10,6 +10,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use serde::Deserialize;
+use spooldir::sanitize;
 
 use crate::args::Format;
 
@@ -48,8 +49,7 @@ fn read_end(log: &Path) -> io::Result<String> {
 
 fn cut(mut text: String) -> String {
     if text.len() > MAX_TEXT {
-        let end = (0..=MAX_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        text.truncate(end);
+        text.truncate(sanitize::boundary_before(&text, MAX_TEXT));
         text.push_str("\n[cut by spool-run; the whole of it is in the log]");
     }
     text

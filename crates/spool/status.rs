@@ -30,7 +30,7 @@ const OLD_PENDING: u64 = 30 * 60 * 1000;
 /// An agent writes its status every ten seconds; one that has not for this long, in milliseconds, is stuck or stopped.
 const OLD_STATUS: u64 = 60 * 1000;
 /// A disk with less room than this, in bytes, will soon refuse records.
-const LITTLE_ROOM: u64 = 64 * 1024 * 1024;
+pub const LITTLE_ROOM: u64 = 64 * 1024 * 1024;
 /// How many records of a state are opened to see whether they name a session. Beyond, the number is a least one.
 const MAX_OPENED: usize = 256;
 /// How many foreign names are told.

@@ -16,6 +16,7 @@ use spooldir::{Dir, Error, Id, Spool, exit};
 use super::mount::Mount;
 use super::{Finding, Verdict, drill};
 use crate::Failure;
+use crate::status::LITTLE_ROOM;
 
 /// How many flushes are timed.
 const FLUSHES: usize = 50;
@@ -26,8 +27,6 @@ const ROUNDS: usize = 50;
 const CLOCK_AWAY: Duration = Duration::from_secs(10);
 /// How long a file may take to be noticed.
 const NOTICED: Duration = Duration::from_secs(5);
-/// A disk with less room than this, in bytes, will soon refuse records.
-const LITTLE_ROOM: u64 = 64 * 1024 * 1024;
 
 fn finding(promise: &'static str, verdict: Verdict, words: impl Into<String>) -> Finding {
     Finding { promise, verdict, words: words.into() }

@@ -90,11 +90,7 @@ impl Unfit {
 
     /// The same as an error of the crate.
     pub fn into_error(self, verb: &'static str, path: impl Into<PathBuf>) -> Error {
-        let source = match self {
-            Unfit::Io(e) => e,
-            other => io::Error::other(other.to_string()),
-        };
-        Error::Io { verb, path: path.into(), source }
+        Error::Io { verb, path: path.into(), source: self.into() }
     }
 }
 
@@ -106,6 +102,15 @@ impl std::fmt::Display for Unfit {
             Unfit::Linked(n) => write!(f, "it has {n} names (hard links); a record has one"),
             Unfit::Owner(uid) => write!(f, "it belongs to user {uid}"),
             Unfit::TooLarge(size) => write!(f, "{size} bytes, more than is allowed"),
+        }
+    }
+}
+
+impl From<Unfit> for io::Error {
+    fn from(unfit: Unfit) -> io::Error {
+        match unfit {
+            Unfit::Io(e) => e,
+            other => io::Error::other(other.to_string()),
         }
     }
 }

@@ -184,7 +184,8 @@ impl Spool {
     }
 
     /// Mends a move that a crash cut in half, where a rename had to be made of a link and a removal, or where the file
-    /// system lost only the removal: of two names of one file, the one further on in an entry's life stays. Returns whether there was something to mend.
+    /// system lost only the removal: of two names of one file, the one further on in an entry's life stays. Returns
+    /// whether there was something to mend.
     ///
     /// # Errors
     /// [`Error::Io`].

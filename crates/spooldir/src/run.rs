@@ -18,11 +18,11 @@ use serde::{Deserialize, Serialize};
 use spool_seeded::Bug;
 
 use crate::error::{Context, Error};
-use crate::fs::Unfit;
 use crate::layout::{Dir, Spool};
 use crate::name::Id;
 use crate::open;
 use crate::record::{Deliver, MAX_LABEL, Notify, check_session_key};
+use crate::sanitize;
 
 /// The largest intent, in bytes.
 const MAX_INTENT: u64 = 256 * 1024;
@@ -296,22 +296,16 @@ impl Spool {
 /// Those of reading the file. What is not an ordinary file of ours with one name is not read: its content may be
 /// somebody's secret.
 pub fn tail(log: &Path, lines: usize, bytes: usize) -> io::Result<(String, bool)> {
-    let mut file = open::ordinary(log).map_err(|e| match e {
-        Unfit::Io(e) => e,
-        other => io::Error::other(other.to_string()),
-    })?;
+    let mut file = open::ordinary(log)?;
     let size = file.metadata()?.len();
     // What is stripped later takes room too: read more than is kept.
     let window = (bytes as u64 * 8).min(size);
     file.seek(SeekFrom::Start(size - window))?;
     let mut end = Vec::new();
     file.take(window).read_to_end(&mut end)?;
-    let text = crate::sanitize::output(&String::from_utf8_lossy(&end));
+    let text = sanitize::output(&String::from_utf8_lossy(&end));
     let text = text.trim_end();
-    let mut start = text.len().saturating_sub(bytes);
-    while !text.is_char_boundary(start) {
-        start += 1;
-    }
+    let start = sanitize::boundary_after(text, text.len().saturating_sub(bytes));
     let kept: Vec<&str> = text[start..].lines().collect();
     let first = kept.len().saturating_sub(lines);
     let is_cut = start > 0 || first > 0 || window < size;
@@ -378,11 +372,7 @@ const MAX_COMMAND: usize = 8 * 1024;
 
 /// What of a text may stand in a record: no NUL, and not more than so many bytes.
 fn fit(text: &str, most: usize) -> String {
-    let mut end = text.len().min(most);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].replace('\0', "?")
+    text[..sanitize::boundary_before(text, most)].replace('\0', "?")
 }
 
 /// The members that every completion of a run has, its end excepted.

@@ -50,6 +50,16 @@ pub fn visible(raw: &str) -> String {
     out
 }
 
+/// The last place at or before `at` where a text can be cut without cutting a character.
+pub fn boundary_before(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
+}
+
+/// The first place at or after `at` where a text can be cut without cutting a character.
+pub fn boundary_after(text: &str, at: usize) -> usize {
+    (at..=text.len()).find(|&i| text.is_char_boundary(i)).unwrap_or(text.len())
+}
+
 /// What is left on the line when the last overwriting is done.
 fn last_state(line: &str) -> &str {
     line.split('\r').rfind(|state| !state.trim().is_empty()).unwrap_or_default()

@@ -1,6 +1,8 @@
 //! Making text fit: fair shares of the room, quoted blocks with an explicit mark of what is missing, cuts at character
 //! boundaries. Knows nothing of records; everything is counted in bytes of UTF-8.
 
+use spooldir::sanitize::{boundary_after, boundary_before};
+
 /// More than `   … N bytes cut\n` ever takes for a record of the largest size.
 pub const MARK_MAX: usize = 28;
 
@@ -119,14 +121,6 @@ pub fn cut_start(text: String, room: usize) -> String {
         start if start == text.len() => String::new(),
         start => format!("…{}", &text[start..]),
     }
-}
-
-fn boundary_before(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
-}
-
-fn boundary_after(text: &str, at: usize) -> usize {
-    (at..=text.len()).find(|&i| text.is_char_boundary(i)).unwrap_or(text.len())
 }
 
 #[cfg(test)]

@@ -26,8 +26,8 @@ const ANYTIME: [Moment; 11] = [
 ];
 /// What a message, with its one answer, can meet.
 const MESSAGE: [Moment; 4] = [Moment::Look, Moment::Request, Moment::Final, Moment::Asked];
-/// Where silence is worth its wait.
-const SILENCE: [Moment; 8] = [
+/// Where what takes its time, silence or a flood, is worth it.
+const SLOW: [Moment; 8] = [
     Moment::Challenge,
     Moment::Hello,
     Moment::Look,
@@ -115,13 +115,13 @@ fn silences() -> Vec<Script> {
     let often = Duration::from_millis(100);
     let tick = event("tick", json!({"ts": 1}));
     vec![
-        script("silent", &SILENCE, |_| vec![Step::Hang(None)]),
-        script("half-open", &SILENCE, |_| vec![Step::HalfOpen]),
-        script("silent-but-pinging", &SILENCE, move |_| {
+        script("silent", &SLOW, |_| vec![Step::Hang(None)]),
+        script("half-open", &SLOW, |_| vec![Step::HalfOpen]),
+        script("silent-but-pinging", &SLOW, move |_| {
             vec![Step::Hang(Some((frame(0x89, b"still here"), often)))]
         })
         .slow(),
-        script("silent-but-ticking", &SILENCE, move |_| vec![Step::Hang(Some((tick.clone(), often)))]).slow(),
+        script("silent-but-ticking", &SLOW, move |_| vec![Step::Hang(Some((tick.clone(), often)))]).slow(),
         script("slow-answer", &ANYTIME, |_| vec![Step::Wait(Duration::from_millis(400)), Step::Pass]),
         script("slow-loris", &ANYTIME, |_| vec![Step::PassDrip(Duration::from_millis(2))]),
         script("slower-loris", &[Moment::Challenge, Moment::Hello, Moment::Look, Moment::Final], |_| {
@@ -202,18 +202,8 @@ fn frames() -> Vec<Script> {
 }
 
 fn floods() -> Vec<Script> {
-    let few = [
-        Moment::Challenge,
-        Moment::Hello,
-        Moment::Look,
-        Moment::Request,
-        Moment::MidFrame,
-        Moment::Accepted,
-        Moment::Final,
-        Moment::Asked,
-    ];
     let flood = |name: &str, bytes: Vec<u8>, times: usize| {
-        script(name, &few, move |_| vec![Step::Repeat(bytes.clone(), times), Step::Pass]).heavy()
+        script(name, &SLOW, move |_| vec![Step::Repeat(bytes.clone(), times), Step::Pass]).heavy()
     };
     let row = json!({"sessionKey": "agent:main:telegram:direct:77001", "message": {"role": "user",
         "content": "noise", "idempotencyKey": "somebody-else:user"}});
