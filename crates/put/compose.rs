@@ -349,6 +349,22 @@ mod tests {
     }
 
     #[test]
+    fn a_report_with_nul_in_it_is_a_record() {
+        let Ok(Command::Put(args)) = parse(lexopt::Parser::from_args(["--from", "tsp", "--session", "s"]))
+        else {
+            panic!()
+        };
+        let nul = "a\0b".to_owned();
+        let mut report = Report::of(&nul).in_directory(Some(nul.clone()));
+        (report.label, report.text, report.output) = (Some(nul.clone()), Some(nul.clone()), Some(nul.clone()));
+        (report.task.command, report.task.signal) = (vec![nul.clone()], Some(nul));
+        let made = value(&from_report(&args, &|_| None, &report, None).unwrap());
+        assert_eq!(made["text"], "a\u{fffd}b");
+        assert_eq!(made["task"]["command"], json!(["a\u{fffd}b"]));
+        assert_eq!(made["task"]["runner"], "a\u{fffd}b");
+    }
+
+    #[test]
     fn a_text_becomes_a_record() {
         let args =
             ["--session", "s", "--status", "failed", "--label", "l", "--exit-code", "2", "--urgent", "hello"];

@@ -37,8 +37,7 @@ pub fn fit(bytes: &[u8], total: u64) -> Fitted {
     let mark = format!("\n[cut by spool-put: the text was {total} bytes long]");
     let mut room = if is_cut { LIMIT - mark.len() - 1 } else { LIMIT };
     let mut text = String::with_capacity(lossy.len().min(LIMIT));
-    for c in lossy.chars() {
-        let c = if c == '\0' { char::REPLACEMENT_CHARACTER } else { c };
+    for c in lossy.chars().map(sayable) {
         let Some(left) = room.checked_sub(json_len(c)) else { break };
         room = left;
         text.push(c);
@@ -53,10 +52,11 @@ pub fn fit(bytes: &[u8], total: u64) -> Fitted {
     Fitted { text, notes }
 }
 
-/// The start of a text that takes at most so many bytes of JSON, with an ellipsis where something is missing.
+/// The start of a text that takes at most so many bytes of JSON, with an ellipsis where something is missing. NUL, which
+/// no record may say, becomes U+FFFD here too, wherever the text came from.
 pub fn cut(text: &str, room: usize) -> String {
     if len(text) <= room {
-        return text.to_owned();
+        return text.chars().map(sayable).collect();
     }
     let mut left = room.saturating_sub('…'.len_utf8());
     let fits = |c: &char| {
@@ -64,7 +64,12 @@ pub fn cut(text: &str, room: usize) -> String {
         left = rest.unwrap_or(0);
         rest.is_some()
     };
-    text.chars().take_while(fits).chain(['…']).collect()
+    text.chars().take_while(fits).map(sayable).chain(['…']).collect()
+}
+
+/// The character, or what stands for it in a record.
+fn sayable(c: char) -> char {
+    if c == '\0' { char::REPLACEMENT_CHARACTER } else { c }
 }
 
 /// How many bytes a text takes in a JSON string.
@@ -76,6 +81,7 @@ pub fn len(text: &str) -> usize {
 fn json_len(c: char) -> usize {
     match c {
         '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        // As the one that stands for it.
         '\0' => 3,
         c if c < ' ' => 6,
         c => c.len_utf8(),
@@ -103,6 +109,8 @@ mod tests {
         let fit = fitted(b"a\0b\xffc");
         assert_eq!(fit.text, "a\u{fffd}b\u{fffd}c");
         assert_eq!(fit.notes.len(), 1);
+        assert_eq!(cut("a\0b", 10), "a\u{fffd}b");
+        assert_eq!(cut("a\0bcdefgh", 8), "a\u{fffd}b…");
     }
 
     #[test]
