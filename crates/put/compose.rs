@@ -356,7 +356,8 @@ mod tests {
         };
         let nul = "a\0b".to_owned();
         let mut report = Report::of(&nul).in_directory(Some(nul.clone()));
-        (report.label, report.text, report.output) = (Some(nul.clone()), Some(nul.clone()), Some(nul.clone()));
+        (report.label, report.text, report.output) =
+            (Some(nul.clone()), Some(nul.clone()), Some(nul.clone()));
         (report.task.command, report.task.signal) = (vec![nul.clone()], Some(nul));
         let made = value(&from_report(&args, &|_| None, &report, None).unwrap());
         assert_eq!(made["text"], "a\u{fffd}b");

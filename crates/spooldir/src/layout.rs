@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::error::{Context, Error, exit};
 use crate::fs::{Fs, RealFs};
+use crate::stage::name_flushed;
 
 /// A directory of the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -169,16 +170,11 @@ impl Spool {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).at("remove", path),
                 _ => {}
             }
-            let mut staged = self.fs.stage(&tmp).at("create", &tmp)?;
-            staged.write_all(FORMAT.as_bytes()).at("write", &tmp)?;
-            staged.sync_data().at("flush", &tmp)?;
-            match staged.publish(&path) {
-                // This way of staging does not work here.
-                Err(e) if e.kind() == io::ErrorKind::Unsupported => self.fs.prefer_named(),
+            match name_flushed(&*self.fs, &tmp, FORMAT.as_bytes(), &path, "create") {
                 // Somebody was faster.
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
                 other => {
-                    other.at("create", &path)?;
+                    other?;
                     break;
                 }
             }

@@ -7,7 +7,7 @@
 //! - [`name`]: ids, delivery keys, and what a file name means;
 //! - [`layout`]: the directories; [`fs`]: the file system as a few verbs; `open`: reading what strangers left;
 //! - [`entry`]: the states and the pure function between them; [`moves`]: the same on disk;
-//! - [`publish`]: how a record gets in, and stays; [`intake`]: how a file that was dropped becomes an entry;
+//! - [`publish`]: how a record gets in, and stays; `stage`: a name for bytes that are on the disk; [`intake`]: how a file that was dropped becomes an entry;
 //! - [`journal`]: what happened, line by line; [`audit`]: that nothing is missing; [`upkeep`]: what is cleared away;
 //! - [`locate`]: which spool and which session a program is about;
 //! - [`run`]: jobs in progress and their leases; [`sanitize`]: text that is safe to show;
@@ -44,6 +44,7 @@ pub mod publish;
 pub mod record;
 pub mod run;
 pub mod sanitize;
+mod stage;
 pub mod time;
 pub mod trouble;
 pub mod upkeep;

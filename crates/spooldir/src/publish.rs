@@ -12,10 +12,11 @@ use spool_seeded::{Bug, is};
 
 use crate::entry::{Entry, State};
 use crate::error::{Context, Error};
-use crate::fs::{Staged, Unfit};
+use crate::fs::Unfit;
 use crate::layout::{Dir, Spool};
 use crate::name::{Id, SUFFIX};
 use crate::record::{Flaw, MAX_BYTES, Record};
+use crate::stage::name_flushed;
 
 /// What publishing came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,44 +68,12 @@ impl Spool {
         Ok(Published::New(path))
     }
 
-    /// Writes the bytes and gives them their name. A flush that fails is not tried again on the same file, whose
-    /// pages the kernel may have dropped, but once on a new one.
+    /// Writes the bytes and gives them their name.
     fn link_new(&self, bytes: &[u8], path: &std::path::Path) -> Result<(), Error> {
         if is(Bug::DirectWrite) && matches!(self.fs().stat(path), Ok(None)) {
             return self.fs().append(path, bytes).at("write", path);
         }
-        let tmp = self.dir(Dir::Tmp);
-        let stage = || -> Result<Box<dyn Staged>, Error> {
-            let mut staged = self.fs().stage(&tmp).at("create", &tmp)?;
-            let written = staged.write_all(bytes);
-            match written {
-                Err(e) if is(Bug::LeavesTmp) => {
-                    drop(staged.publish(path));
-                    return Err(e).at("write", &tmp);
-                }
-                other => other.at("write", &tmp)?,
-            }
-            if is(Bug::NoFsync) {
-                return Ok(staged);
-            }
-            let mut flushed = staged.sync_data();
-            if is(Bug::FsyncRetry) {
-                flushed = flushed.or_else(|_| staged.sync_data());
-            }
-            flushed.at("flush", &tmp)?;
-            Ok(staged)
-        };
-        let staged = match stage() {
-            Err(Error::Io { verb: "flush", .. }) => stage()?,
-            other => other?,
-        };
-        match staged.publish(path) {
-            Err(e) if e.kind() == io::ErrorKind::Unsupported => {
-                self.fs().prefer_named();
-                stage()?.publish(path).at("publish", path)
-            }
-            other => other.at("publish", path),
-        }
+        name_flushed(self.fs(), &self.dir(Dir::Tmp), bytes, path, "publish")
     }
 
     fn sync(&self, dir: Dir, id: &Id) -> Result<(), Error> {

@@ -23,6 +23,7 @@ use crate::name::Id;
 use crate::open;
 use crate::record::{Deliver, MAX_LABEL, Notify, check_session_key};
 use crate::sanitize;
+use crate::stage::name_flushed;
 
 /// The largest intent, in bytes.
 const MAX_INTENT: u64 = 256 * 1024;
@@ -152,24 +153,12 @@ impl Spool {
     }
 
     fn write_intent(&self, id: &Id, json: &[u8]) -> Result<(), Error> {
-        let (tmp, runs) = (self.dir(Dir::Tmp), self.dir(Dir::Runs));
-        let path = self.run_file(id, "json");
-        for _ in 0..2 {
-            let mut staged = self.fs().stage(&tmp).at("create", &tmp)?;
-            staged.write_all(json).at("write", &tmp)?;
-            if !spool_seeded::is(Bug::IntentUnsynced) {
-                staged.sync_data().at("flush", &tmp)?;
-            }
-            match staged.publish(&path) {
-                Err(e) if e.kind() == io::ErrorKind::Unsupported => self.fs().prefer_named(),
-                Ok(()) if spool_seeded::is(Bug::IntentUnsynced) => return Ok(()),
-                other => {
-                    other.at("create", &path)?;
-                    return self.fs().sync_dir(&runs).at("flush", runs);
-                }
-            }
+        let runs = self.dir(Dir::Runs);
+        name_flushed(self.fs(), &self.dir(Dir::Tmp), json, &self.run_file(id, "json"), "create")?;
+        if spool_seeded::is(Bug::IntentUnsynced) {
+            return Ok(());
         }
-        Err(io::Error::from(io::ErrorKind::Unsupported)).at("create", path)
+        self.fs().sync_dir(&runs).at("flush", runs)
     }
 
     /// Says which process is the job, for leases that the job does not inherit (`--lease main`).

@@ -92,8 +92,20 @@ fn a_flush_that_fails_is_tried_once_on_a_new_file() {
     fs.fail(3, Fault::Before(EIO));
     spool.publish(&Id::mint(), RECORD, true).unwrap();
     let used: Vec<String> = fs.steps().iter().map(|s| s.split(' ').next().unwrap().to_owned()).collect();
-    let tail = &used[used.len() - 8..];
-    assert_eq!(tail, ["stage", "write", "sync_data", "stage", "write", "sync_data", "publish", "sync_dir"]);
+    let twice = ["stage", "write", "sync_data", "stage", "write", "sync_data", "publish", "sync_dir"];
+    assert_eq!(used[used.len() - 8..], twice);
+    // The same of an intent, without which no job starts, and of a spool's first file.
+    fs.fail(3, Fault::Before(EIO));
+    drop(
+        spool
+            .open_run(&Id::mint(), &Intent { v: 1, command: vec!["make".into()], ..Intent::default() })
+            .unwrap(),
+    );
+    let used: Vec<String> = fs.steps().iter().map(|s| s.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(used[used.len() - 8..], twice);
+    let fresh = FaultyFs::default();
+    fresh.fail_verb("sync_data", EIO, 1);
+    Spool::create_on(&home.path().join("fresh"), Arc::new(fresh)).unwrap();
 }
 
 #[test]
