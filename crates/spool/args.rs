@@ -1,6 +1,4 @@
-//! The command line: what was said, checked against what the verb takes, before anything is done.
-//!
-//! The verbs and their options are data ([`VERBS`]), so that the help, the check and the tests cannot disagree.
+//! The command line: what was said, checked against what the verb takes ([`VERBS`]), before anything is done.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,212 +7,11 @@ use std::time::Duration;
 
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use spooldir::Dir;
+use spooldir::record::Status;
 
-/// The word for jobs in progress, which are no entries.
-pub const RUNNING: &str = "running";
-
-/// An option.
-#[derive(Debug)]
-pub struct Opt {
-    /// Without the dashes.
-    pub name: &'static str,
-    /// What follows it, or nothing.
-    pub value: &'static str,
-    /// For the help.
-    pub about: &'static str,
-}
-
-/// A verb.
-#[derive(Debug)]
-pub struct Verb {
-    /// The word.
-    pub name: &'static str,
-    /// What it takes besides options.
-    pub takes: Takes,
-    /// One line for the list of verbs.
-    pub about: &'static str,
-    /// What more there is to say, in lines.
-    pub more: &'static str,
-    /// The options it takes, by name.
-    pub options: &'static [&'static str],
-}
-
-/// What a verb takes besides options.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Takes {
-    /// Nothing.
-    Nothing,
-    /// One id.
-    One,
-    /// The name of a task runner, or nothing.
-    Tool,
-    /// One id or more.
-    Many,
-    /// One id or more, or `--all`.
-    ManyOrAll,
-    /// Whatever another program takes.
-    Anything,
-}
-
-const fn opt(name: &'static str, value: &'static str, about: &'static str) -> Opt {
-    Opt { name, value, about }
-}
-
-/// All options of all verbs.
-pub const OPTIONS: &[Opt] = &[
-    opt("spool", "DIR", "the spool; else SPOOL_DIR, else $XDG_STATE_HOME/spool, else ~/.local/state/spool"),
-    opt("json", "", "print JSON (docs/json.md)"),
-    opt("state", "STATE", "only entries in this state; running: jobs in progress"),
-    opt(
-        "session",
-        "KEY",
-        "list: only entries for this session; retry: send it to this session instead; session: this one",
-    ),
-    opt("all", "", "all dead entries"),
-    opt("reason", "TEXT", "why, for whoever looks at it later"),
-    opt("once", "", "deliver what can be delivered now, and end"),
-    opt(
-        "gateway",
-        "URL",
-        "the gateway; else SPOOL_GATEWAY, OPENCLAW_GATEWAY_URL, OpenClaw's own configuration",
-    ),
-    opt(
-        "token-file",
-        "FILE",
-        "the gateway's token, in a file nobody else can read; it is read anew for each connect",
-    ),
-    opt(
-        "fingerprint",
-        "HEX",
-        "the SHA-256 of the certificate of a wss:// gateway; else SPOOL_GATEWAY_FINGERPRINT",
-    ),
-    opt("admin", "", "ask the gateway for admin scope too, which records with \"deliver\":\"note\" need"),
-    opt("verbose", "", "say more on stderr; SPOOL_LOG sets the level exactly"),
-    opt("quiet", "", "say only warnings and errors on stderr"),
-    opt("apply", "", "write it into the runner's own configuration; a backup is kept beside the file"),
-    opt("check", "", "tell whether it is there: exit 0, or 1 if something is missing"),
-    opt("remove", "", "take out exactly what --apply put in"),
-    opt(
-        "codex-home",
-        "DIR",
-        "a home of Codex, as often as there are homes; else CODEX_HOME and the usual ones",
-    ),
-    opt(
-        "dir",
-        "DIR",
-        "adapt: the runner's configuration directory; torture: the directory to try, instead of the spool's",
-    ),
-    opt("until-cut", "", "write records and say which are kept, until the power is cut"),
-    opt("after-cut", "NUMBER", "judge what is left, by the last number that was said before the cut"),
-    opt("ping", "", "send a record there and tell what became of it"),
-    opt("timeout", "DURATION", "how long to wait, e.g. 30s, 5m, 1h [2m]"),
-    opt("stay", "", "leave gateway and agent running afterwards, to be tried by hand, until Ctrl-C"),
-];
-
-const fn verb(
-    name: &'static str,
-    takes: Takes,
-    about: &'static str,
-    more: &'static str,
-    options: &'static [&'static str],
-) -> Verb {
-    Verb { name, takes, about, more, options }
-}
-
-/// All verbs.
-pub const VERBS: &[Verb] = &[
-    verb(
-        "drain",
-        Takes::Nothing,
-        "deliver records to their sessions until told to stop",
-        "The agent: one a spool. Ends on SIGTERM, SIGINT or SIGHUP after what is under way has settled.\n\
-         The token is that of --token-file, else SPOOL_TOKEN_FILE, SPOOL_TOKEN, OPENCLAW_GATEWAY_TOKEN,\n\
-         OPENCLAW_GATEWAY_PASSWORD, else gateway.auth of OpenClaw's own configuration.\n\
-         With --once it exits 0 when nothing deliverable is left, 75 when records stay because the gateway\n\
-         is away, 78 when the gateway refused the token.",
-        &["spool", "once", "gateway", "token-file", "fingerprint", "admin", "verbose", "quiet"],
-    ),
-    verb(
-        "list",
-        Takes::Nothing,
-        "list entries, or with --state running the jobs in progress",
-        "",
-        &["spool", "state", "session", "json"],
-    ),
-    verb(
-        "show",
-        Takes::One,
-        "show one entry: record, attempts, evidence, reason, history",
-        "",
-        &["spool", "json"],
-    ),
-    verb(
-        "status",
-        Takes::Nothing,
-        "tell how the spool and its agent are",
-        "Exits 0 when all is well, 1 when something wants attention, 3 when no agent is running.",
-        &["spool", "json"],
-    ),
-    verb(
-        "retry",
-        Takes::ManyOrAll,
-        "try dead, held, deferred or dismissed entries again",
-        "With --session the record is published anew for that session, under a new id that names the old\n\
-         one, and the old entry is dismissed.",
-        &["spool", "all", "session", "json"],
-    ),
-    verb(
-        "dismiss",
-        Takes::Many,
-        "put entries aside for good; --reason is required",
-        "",
-        &["spool", "reason", "json"],
-    ),
-    verb("hold", Takes::Many, "keep entries from being delivered", "", &["spool", "reason", "json"]),
-    verb("release", Takes::Many, "give held entries back to the agent", "", &["spool", "json"]),
-    verb(
-        "audit",
-        Takes::Nothing,
-        "prove that every accepted record is accounted for",
-        "Exits 0 when that holds, 1 when it does not.",
-        &["spool", "json"],
-    ),
-    verb(
-        "adapt",
-        Takes::Tool,
-        "have a task runner report its ends: print, apply, check or remove what that takes",
-        "TOOL is one of codex, codex-hook, claude, gemini, goose, cursor, copilot, opencode, aider, systemd,\n\
-         pueue, tsp, gha, openclaw, cron. Without one it lists the runners that are here and which report.\n\
-         Without --apply, --check or --remove it prints what to put where and changes nothing.",
-        &["spool", "apply", "check", "remove", "codex-home", "dir", "json"],
-    ),
-    verb(
-        "session",
-        Takes::Nothing,
-        "tell which session a record from here would be for, and why; --ping tries it",
-        "Exits 0 when there is one, 78 when there is none. With --ping: 0 delivered, 75 not yet (the record is\n\
-         safe and waits), 69 when it is held or dead. The session's agent answers a ping like any record.",
-        &["spool", "session", "ping", "timeout", "json"],
-    ),
-    verb(
-        "torture",
-        Takes::Nothing,
-        "try what the file system under the spool really guarantees",
-        "Takes some seconds, and leaves nothing behind. Exits 0 when every promise is kept, 1 when one is broken.\n\
-         Only a power cut shows whether the disk keeps what it says it has flushed: start --until-cut from\n\
-         another machine, cut the power, and give the last number that you saw to --after-cut.",
-        &["spool", "dir", "until-cut", "after-cut", "json"],
-    ),
-    verb(
-        "demo",
-        Takes::Nothing,
-        "show all of it in a temporary spool with a built-in gateway",
-        "Exits 0 only if every record arrived once.",
-        &["stay"],
-    ),
-    verb("put", Takes::Anything, "queue a record (spool-put)", "", &[]),
-    verb("run", Takes::Anything, "run a command and report its end (spool-run)", "", &[]),
-];
+use crate::suggest::closest;
+use crate::verbs::{OPTIONS, Opt, RUNNING, Takes, VERBS, Verb};
+use crate::when;
 
 /// What a verb was told; the options are described in [`OPTIONS`].
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -223,7 +20,16 @@ pub struct Args {
     pub json: bool,
     pub state: Option<Dir>,
     pub session: Option<String>,
+    pub status: Option<Status>,
+    pub since: Option<Since>,
+    pub grep: Option<String>,
+    pub sort: Sort,
+    pub ids_only: bool,
     pub all: bool,
+    pub dry_run: bool,
+    pub done: bool,
+    pub dismissed: bool,
+    pub older: Option<Duration>,
     pub reason: Option<String>,
     pub once: bool,
     pub gateway: Option<String>,
@@ -274,7 +80,10 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, String> 
             Long("version") | Short('V') => return Ok(Call::Version),
             Value(word) if verb.is_none() => {
                 let found = VERBS.iter().find(|v| word.to_str() == Some(v.name));
-                verb = Some(found.ok_or_else(|| wrong(None, &format!("there is no verb {word:?}")))?);
+                verb = Some(found.ok_or_else(|| {
+                    let close = closest(&word.to_string_lossy(), VERBS.iter().map(|v| v.name));
+                    wrong(None, &format!("there is no verb {word:?}{close}"))
+                })?);
                 if let Some(Verb { name, takes: Takes::Anything, .. }) = found
                     && !help
                     && used.is_empty()
@@ -288,7 +97,14 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, String> 
             Short(letter) => return Err(wrong(verb, &format!("there is no option -{letter}"))),
             Long(name) => {
                 let found = OPTIONS.iter().find(|o| o.name == name);
-                let option = found.ok_or_else(|| wrong(verb, &format!("there is no option --{name}")))?;
+                let option = found.ok_or_else(|| {
+                    let names = OPTIONS
+                        .iter()
+                        .map(|o| o.name)
+                        .filter(|name| verb.is_none_or(|verb| verb.options.contains(name)));
+                    let close = closest(name, names).replace("is it ", "is it --");
+                    wrong(verb, &format!("there is no option --{name}{close}"))
+                })?;
                 used.push(option);
                 args.take(option.name, &mut parser).map_err(|e| wrong(verb, &e))?;
             }
@@ -314,6 +130,15 @@ impl Args {
             "gateway" => self.gateway = Some(parser.value()?.string()?),
             "fingerprint" => self.fingerprint = Some(parser.value()?.string()?),
             "state" => self.state = Some(parser.value()?.parse::<StateWord>()?.0),
+            "status" => self.status = Some(parser.value()?.parse::<StatusWord>()?.0),
+            "since" => self.since = Some(parser.value()?.parse()?),
+            "grep" => self.grep = Some(parser.value()?.string()?),
+            "sort" => self.sort = parser.value()?.parse()?,
+            "ids" => self.ids_only = true,
+            "dry-run" => self.dry_run = true,
+            "done" => self.done = true,
+            "dismissed" => self.dismissed = true,
+            "older" => self.older = Some(parser.value()?.parse::<Length>()?.0),
             "json" => self.json = true,
             "all" => self.all = true,
             "once" => self.once = true,
@@ -342,27 +167,116 @@ impl FromStr for StateWord {
     type Err = String;
 
     fn from_str(word: &str) -> Result<StateWord, String> {
-        let words = || Dir::STATES.map(Dir::state_word).join(", ");
         if word == RUNNING {
             return Ok(StateWord(Dir::Runs));
         }
+        let words = Dir::STATES.map(Dir::state_word);
         let found = Dir::from_state_word(word).map(StateWord);
-        found.ok_or_else(|| format!("a state is one of {}, {RUNNING}", words()))
+        found.ok_or_else(|| {
+            format!("a state is one of {}, {RUNNING}{}", words.join(", "), closest(word, words))
+        })
     }
 }
 
-/// A length of time: a whole number and `ms`, `s`, `m` or `h`; seconds without.
+struct StatusWord(Status);
+
+impl FromStr for StatusWord {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<StatusWord, String> {
+        let words = ["ok", "failed", "timeout", "cancelled", "lost", "info"];
+        let found = Status::from_word(word).map(StatusWord);
+        found.ok_or_else(|| format!("a status is one of {}{}", words.join(", "), closest(word, words)))
+    }
+}
+
+/// In which order entries are listed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// That of the states, and within one of the ids.
+    #[default]
+    State,
+    /// Oldest first.
+    Age,
+    /// By session key.
+    Session,
+    /// By how the task ended.
+    Status,
+    /// Most attempts first.
+    Attempts,
+}
+
+impl FromStr for Sort {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Sort, String> {
+        Ok(match word {
+            "state" => Sort::State,
+            "age" => Sort::Age,
+            "session" => Sort::Session,
+            "status" => Sort::Status,
+            "attempts" => Sort::Attempts,
+            _ => {
+                let words = ["state", "age", "session", "status", "attempts"];
+                return Err(format!("entries are sorted by {}{}", words.join(", "), closest(word, words)));
+            }
+        })
+    }
+}
+
+/// A moment in the past, as a person says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// So long ago.
+    Ago(Duration),
+    /// In milliseconds since 1970.
+    At(u64),
+}
+
+impl Since {
+    /// In milliseconds since 1970.
+    pub fn ms(self, now_ms: u64) -> u64 {
+        match self {
+            Since::Ago(length) => {
+                now_ms.saturating_sub(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
+            }
+            Since::At(ms) => ms,
+        }
+    }
+}
+
+impl FromStr for Since {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Since, String> {
+        if let Some(ms) = when::parse(word) {
+            return Ok(Since::At(ms));
+        }
+        let length = word.parse::<Length>().map(|length| Since::Ago(length.0));
+        length.map_err(|_| "a time is e.g. 90m, 12h, 7d, 2026-11-20 or 2026-11-20T08:00 (UTC)".to_owned())
+    }
+}
+
+/// A length of time: a whole number and `ms`, `s`, `m`, `h`, `d` or `w`; seconds without.
 struct Length(Duration);
 
 impl FromStr for Length {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Length, String> {
-        let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("", 1000)];
+        let units = [
+            ("ms", 1),
+            ("s", 1000),
+            ("m", 60_000),
+            ("h", 3_600_000),
+            ("d", 86_400_000),
+            ("w", 7 * 86_400_000),
+            ("", 1000),
+        ];
         let (number, unit) =
             units.iter().find_map(|(unit, ms)| Some((word.strip_suffix(unit)?, *ms))).unwrap_or((word, 1));
         let number: u32 =
-            number.parse().map_err(|_| "a length of time is a whole number and s, m or h, e.g. 90s")?;
+            number.parse().map_err(|_| "a length of time is a whole number and s, m, h, d or w, e.g. 90s")?;
         Ok(Length(Duration::from_millis(u64::from(number) * unit)))
     }
 }
@@ -377,6 +291,9 @@ fn check(verb: &Verb, used: &[&'static Opt], args: &Args) -> Result<(), String> 
         }
         (Takes::Nothing, [word, ..]) => return Err(format!("{} takes no {word:?}", verb.name)),
         (Takes::One, [] | [_, _, ..]) => return Err(format!("{} takes one id", verb.name)),
+        (Takes::File, [] | [_, _, ..]) => {
+            return Err(format!("{} takes one file, or - for standard input", verb.name));
+        }
         (Takes::Many, []) => return Err(format!("{} wants an id", verb.name)),
         (Takes::ManyOrAll, ids) if ids.is_empty() != args.all => {
             return Err(format!("{} wants ids or --all, one of them", verb.name));
@@ -385,6 +302,20 @@ fn check(verb: &Verb, used: &[&'static Opt], args: &Args) -> Result<(), String> 
     }
     if verb.name == "dismiss" && args.reason.as_ref().is_none_or(|r| r.trim().is_empty()) {
         return Err("dismiss wants a --reason, for whoever asks later".to_owned());
+    }
+    if verb.name == "prune" && (args.older.is_none() || !(args.done || args.dismissed)) {
+        return Err("prune wants --done or --dismissed, and --older AGE".to_owned());
+    }
+    if args.ids_only && args.json {
+        return Err("--ids and --json contradict each other".to_owned());
+    }
+    if args.state == Some(Dir::Runs) {
+        let narrows = args.status.is_some() || args.since.is_some() || args.grep.is_some();
+        if verb.name == "export" || narrows || args.ids_only || args.sort != Sort::State {
+            return Err(format!(
+                "--state {RUNNING} goes with list, --session and --json alone: these are no entries"
+            ));
+        }
     }
     if verb.name == "adapt" {
         check_adapt(args)?;
@@ -453,6 +384,10 @@ mod tests {
                     "state" => "dead",
                     "timeout" => "30s",
                     "after-cut" => "42",
+                    "status" => "failed",
+                    "since" => "7d",
+                    "sort" => "age",
+                    "older" => "30d",
                     _ => "x",
                 };
                 let value = if option.value.is_empty() { "" } else { value };
@@ -460,11 +395,13 @@ mod tests {
                     ("dismiss", _) => "--reason r",
                     ("session", "timeout") => "--ping",
                     ("adapt", "json") => "--check",
+                    ("prune", "older") => "--done",
+                    ("prune", _) => "--done --older 30d",
                     _ => "",
                 };
                 let id = match verb.takes {
                     Takes::Tool => "codex",
-                    Takes::One | Takes::Many => "some-id",
+                    Takes::One | Takes::Many | Takes::File => "some-id",
                     Takes::ManyOrAll if *name != "all" => "some-id",
                     _ => "",
                 };
@@ -502,6 +439,17 @@ mod tests {
         for (line, says) in [
             ("", "a verb is missing"),
             ("frobnicate", "no verb"),
+            ("statsu", "; is it status?"),
+            ("list --stat dead", "; is it --state?"),
+            ("list --state daed", "; is it dead?"),
+            ("list --status bad", "a status is one of"),
+            ("list --since yesterday", "a time is e.g."),
+            ("list --sort size", "sorted by"),
+            ("list --ids --json", "contradict"),
+            ("list --state running --grep x", "no entries"),
+            ("prune --older 30d", "--done or --dismissed"),
+            ("prune --done", "--older"),
+            ("import", "one file"),
             ("list --once", "--once does not go with list"),
             ("list --nonsense", "no option --nonsense"),
             ("list -x", "no option -x"),

@@ -1,7 +1,8 @@
-//! Which entry a person means: by its whole id, or by the first characters of it where only one entry has them.
+//! Which entries a person means: each by its whole id, or by the first characters of it where only one entry has them.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io::{BufRead, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -14,6 +15,57 @@ use crate::Failure;
 const MIN_PREFIX: usize = 4;
 /// How many candidates a message names.
 const MAX_NAMED: usize = 4;
+
+/// The most ids that are taken from standard input, and the longest line there, in bytes.
+const MAX_IDS: usize = 1_000_000;
+const MAX_LINE: u64 = 4096;
+
+/// The ids that a person named: the words given, and for `-` the first word of each line of standard input. With
+/// `all` those of all dead entries.
+///
+/// # Errors
+/// When the spool or standard input cannot be read; [`exit::DATA`] when there is no end to it.
+pub fn names(
+    spool: &Spool,
+    words: &[String],
+    all: bool,
+    input: &mut dyn BufRead,
+) -> Result<Vec<String>, Failure> {
+    let mut names = Vec::new();
+    if all {
+        spool.each_entry(Dir::Dead, |entry, _| names.push(entry.id.to_string()))?;
+        names.sort();
+    }
+    for word in words {
+        if word == "-" {
+            read_names(input, &mut names)?;
+        } else {
+            names.push(word.clone());
+        }
+    }
+    Ok(names)
+}
+
+fn read_names(mut input: &mut dyn BufRead, names: &mut Vec<String>) -> Result<(), Failure> {
+    loop {
+        let mut line = Vec::new();
+        (&mut input)
+            .take(MAX_LINE)
+            .read_until(b'\n', &mut line)
+            .map_err(|e| Failure::new(exit::IO, format!("cannot read ids from standard input: {e}")))?;
+        if line.is_empty() {
+            return Ok(());
+        }
+        let is_endless = line.len() as u64 == MAX_LINE && !line.ends_with(b"\n");
+        if is_endless || names.len() >= MAX_IDS {
+            let why = "cannot read ids from standard input: one a line, at most a million";
+            return Err(Failure::new(exit::DATA, why));
+        }
+        if let Some(word) = String::from_utf8_lossy(&line).split_whitespace().next() {
+            names.push(word.to_owned());
+        }
+    }
+}
 
 /// Finds the entry that `text` names.
 ///

@@ -1,8 +1,8 @@
-//! The help: made from the tables of `args`, so that it mentions every verb and every option there is.
+//! The help: made from the tables of `verbs`, so that it mentions every verb and every option there is.
 
 use std::io::{self, Write};
 
-use crate::args::{OPTIONS, Takes, VERBS, Verb};
+use crate::verbs::{OPTIONS, Takes, VERBS, Verb};
 
 /// Prints the help of one verb, or of all.
 ///
@@ -22,6 +22,7 @@ fn usage(verb: &Verb) -> String {
         Takes::Tool => " [TOOL]",
         Takes::Many => " ID...",
         Takes::ManyOrAll => " (ID... | --all)",
+        Takes::File => " FILE",
         Takes::Anything => " ARGS...",
     };
     let options = if verb.options.is_empty() { "" } else { " [OPTIONS]" };
@@ -43,7 +44,8 @@ fn all(out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "  {:<22} print the version", "-V, --version")?;
     writeln!(
         out,
-        "\nAn ID is the whole id or the first characters of it, at least four, if only one entry has them.\n\
+        "\nAn ID is the whole id or the first characters of it, at least four, if only one entry has them;\n\
+         - stands for the ids on standard input, the first word of each line.\n\
          Exit numbers: 0 done, 64 usage, 65 no such entry or not allowed, 69 another agent is running\n\
          or a ping was stopped, 73 or 74 cannot be written or read, 75 try again later, 77 no permission,\n\
          78 configuration; status, audit, torture and adapt --check: 1, 3."

@@ -8,7 +8,8 @@
 //! - what a record says is stripped of control characters before a terminal sees it;
 //! - verbs that change something are renames, so they work with the agent up or down.
 //!
-//! The rooms: `args` (the command line) and `help`; `find` (which entry is meant), `history` (what the journal knows
+//! The rooms: `verbs` (what can be said), `args` (what was said), `help` and `suggest`; `find` and `filter` (which
+//! entries are meant), `history` (what the journal knows
 //! of it), `view` (how it is shown), `runs` (jobs in progress), `when` (times); `discover` and `openclaw_config` (where
 //! the gateway is and what opens it); then the verbs, of which `adapt` (other programs' configuration) and
 //! `torture` (the promises of the file system) have rooms of their own.
@@ -19,18 +20,23 @@ mod audit;
 mod demo;
 mod discover;
 mod drain;
+mod filter;
 mod find;
 mod help;
 mod history;
 mod list;
 mod openclaw_config;
 mod operate;
+mod prune;
 mod reroute;
 mod runs;
 mod session;
 mod show;
 mod status;
+mod suggest;
 mod torture;
+mod transfer;
+mod verbs;
 mod view;
 mod when;
 
@@ -114,12 +120,19 @@ fn run(call: Call) -> Result<u8, Failure> {
             return demo::run(&args);
         }
         Call::Verb(verb, args) => {
-            let spool = Spool::open(&spool_dir(&args)?)?;
+            let spool = match verb {
+                // A machine that is moved to may have none yet.
+                "import" if !args.dry_run => Spool::create(&spool_dir(&args)?)?,
+                _ => Spool::open(&spool_dir(&args)?)?,
+            };
             match verb {
                 "list" => list::run(&spool, &args, &mut out)?,
                 "show" => show::run(&spool, &args, &mut out)?,
                 "status" => status::run(&spool, &args, &mut out)?,
                 "audit" => audit::run(&spool, &args, &mut out)?,
+                "prune" => prune::run(&spool, &args, &mut out)?,
+                "export" => transfer::export(&spool, &args, &mut out)?,
+                "import" => transfer::import(&spool, &args, &mut out)?,
                 verb => operate::run(verb, &spool, &args, &mut out)?,
             }
         }

@@ -1,4 +1,4 @@
-//! `spool retry`, `dismiss`, `hold` and `release`: what a person decides about entries.
+//! `spool retry`, `dismiss`, `withdraw`, `hold` and `release`: what a person decides about entries.
 //!
 //! Each is a rename through `spooldir`, so it works with the agent up or down, and whoever renames first wins: when the
 //! agent has moved the entry meanwhile, the verb looks again and judges the new state. What it keeps true:
@@ -6,6 +6,8 @@
 //! - an entry that is being sent is left alone, for it may already have arrived;
 //! - an entry keeps its id: what the agent would bury or hold again at once is not given back to it, but refused with
 //!   the reason;
+//! - what is done already is flushed and said again: the first try may have died before its flush;
+//! - with `--dry-run` nothing is moved, not even a dropped file into its place;
 //! - one id that fails does not keep the others from being done; the exit number is that of the first failure;
 //! - every move is in the journal with `"by":"operator"`.
 
@@ -39,6 +41,8 @@ pub struct Outcome {
     pub state: &'static str,
     /// The entry that took its place, if it was sent to another session.
     pub new_id: Option<String>,
+    /// Whether it was only asked what would be done.
+    pub dry_run: bool,
 }
 
 /// Does `verb` to each entry that is named.
@@ -46,13 +50,9 @@ pub struct Outcome {
 /// # Errors
 /// Those of writing, and of finding out what `--all` is. What fails for one id is said on stderr.
 pub fn run(verb: &str, spool: &Spool, args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
-    let mut names = args.ids.clone();
-    if args.all {
-        spool.each_entry(Dir::Dead, |entry, _| names.push(entry.id.to_string()))?;
-        names.sort();
-        if names.is_empty() {
-            crate::complain("nothing is dead");
-        }
+    let names = find::names(spool, &args.ids, args.all, &mut std::io::stdin().lock())?;
+    if names.is_empty() {
+        crate::complain(if args.all { "nothing is dead" } else { "no ids were given" });
     }
     let mut first_failure = exit::OK;
     let mut outcomes = Vec::new();
@@ -86,6 +86,7 @@ impl Outcome {
                     view::brief(key, 80)
                 )?;
             }
+            _ if self.dry_run => writeln!(out, "{} would be {} (is {})", self.id, self.state, self.was)?,
             _ => writeln!(out, "{} {} (was {})", self.id, self.state, self.was)?,
         }
         Ok(())
@@ -97,6 +98,9 @@ fn persist(verb: &str, spool: &Spool, name: &str, args: &Args) -> Result<Outcome
     let mut last = None;
     for _pass in 0..3 {
         let mut entry = find::resolve(spool, name)?;
+        if args.dry_run {
+            return rehearse(verb, spool, &entry, args);
+        }
         // A crash may have left it with two names. Then it is where the agent would say that it is.
         let meta = spool.fs().stat(&spool.path(&entry)).ok().flatten();
         if meta.is_some_and(|meta| meta.nlink > 1) && spool.mend(&entry.id)? {
@@ -125,12 +129,94 @@ fn once(verb: &str, spool: &Spool, entry: &Entry, args: &Args) -> Result<Outcome
         ("retry" | "release", _) => return release(verb, spool, entry),
         _ => {}
     }
-    let event = if verb == "dismiss" { Event::Dismiss } else { Event::Hold };
-    if event == Event::Hold && entry.state == State::Held {
+    let (event, reason) = aside(verb);
+    must_allow(verb, entry)?;
+    if is_done_already(verb, entry) {
+        flush_all_moves_to(spool, entry)?;
         return Ok(outcome(entry, entry));
     }
-    let reason = args.reason.as_deref().unwrap_or("held by a person; spool release gives it back");
+    let reason = args.reason.as_deref().unwrap_or(reason);
     Ok(outcome(entry, &put_aside(spool, entry, &event, reason)?))
+}
+
+/// What the verbs that put an entry aside do, and why if no reason is given.
+fn aside(verb: &str) -> (Event, &'static str) {
+    match verb {
+        "hold" => (Event::Hold, "held by a person; spool release gives it back"),
+        "withdraw" => (Event::Dismiss, "withdrawn before it was sent"),
+        _ => (Event::Dismiss, "dismissed by a person"),
+    }
+}
+
+/// Whether a verb has nothing left to do, or was done by a try that died before its flush.
+fn is_done_already(verb: &str, entry: &Entry) -> bool {
+    match verb {
+        "hold" => entry.state == State::Held,
+        "retry" | "release" => entry.state == State::Pending,
+        _ => entry.state == State::Dismissed,
+    }
+}
+
+/// What a verb refuses whatever the record says.
+fn must_allow(verb: &str, entry: &Entry) -> Result<(), Failure> {
+    let refuse = |why: &str| Err(refusal(verb, &entry.id, why));
+    match (verb, &entry.state) {
+        ("withdraw", State::Sending { .. }) => refuse("it is being sent and may already have arrived"),
+        ("withdraw", State::Done) => refuse("it is done: the session has it"),
+        ("withdraw", State::Dead) => {
+            refuse("it is dead, so nothing will send it; spool dismiss puts it aside")
+        }
+        ("release", state) if !matches!(state, State::Held | State::Pending) => refuse(&format!(
+            "it is {}, not held; spool retry is for entries that are dead, deferred or dismissed",
+            state.word()
+        )),
+        ("retry" | "release", State::Done) => refuse("it is done: the session has it"),
+        _ => Ok(()),
+    }
+}
+
+/// Tells what [`once`] would do, as far as that is known before.
+fn rehearse(verb: &str, spool: &Spool, entry: &Entry, args: &Args) -> Result<Outcome, Failure> {
+    must_allow(verb, entry)?;
+    let event = match verb {
+        "retry" | "release" => {
+            if args.session.is_none() && entry.state != State::Pending {
+                fit_for_release(verb, spool, entry)?;
+            }
+            Event::Retry
+        }
+        other => aside(other).0,
+    };
+    let now = if is_done_already(verb, entry) {
+        entry.clone()
+    } else if args.session.is_some() {
+        if matches!(entry.state, State::Sending { .. } | State::Done) {
+            return Err(refusal(verb, &entry.id, "it is being sent, or done"));
+        }
+        Entry::new(entry.id.clone(), State::Dismissed)
+    } else {
+        must_not_be_sending(entry, &event)?;
+        let state = next(&entry.state, &event).map_err(|e| refusal(verb, &entry.id, &e.to_string()))?;
+        Entry::new(entry.id.clone(), state)
+    };
+    Ok(Outcome { dry_run: true, ..outcome(entry, &now) })
+}
+
+/// Flushes wherever an entry may have come from to where it stands: which way it came is not known any more.
+fn flush_all_moves_to(spool: &Spool, entry: &Entry) -> Result<(), Failure> {
+    for dir in [entry.dir()].into_iter().chain(Dir::STATES) {
+        let path = spool.dir(dir);
+        spool.fs().sync_dir(&path).map_err(|source| spooldir::Error::Io { verb: "flush", path, source })?;
+    }
+    Ok(())
+}
+
+fn must_not_be_sending(entry: &Entry, event: &Event) -> Result<(), Failure> {
+    if matches!(entry.state, State::Sending { .. }) {
+        let illegal = Illegal { state: entry.state.word(), event: event.word() };
+        return Err(refusal(event.word(), &entry.id, &illegal.to_string()));
+    }
+    Ok(())
 }
 
 /// Holds or dismisses an entry with a reason.
@@ -138,10 +224,7 @@ fn once(verb: &str, spool: &Spool, entry: &Entry, args: &Args) -> Result<Outcome
 /// # Errors
 /// As [`Spool::advance`]; an entry that is being sent is refused for a person, whatever the agent may do with it.
 pub fn put_aside(spool: &Spool, entry: &Entry, event: &Event, reason: &str) -> Result<Entry, Failure> {
-    if matches!(entry.state, State::Sending { .. }) {
-        let illegal = Illegal { state: entry.state.word(), event: event.word() };
-        return Err(refusal(event.word(), &entry.id, &illegal.to_string()));
-    }
+    must_not_be_sending(entry, event)?;
     let before = spool.why(entry).unwrap_or_default();
     let why = Why {
         reason: reason.to_owned(),
@@ -161,43 +244,38 @@ pub fn put_aside(spool: &Spool, entry: &Entry, event: &Event, reason: &str) -> R
 /// # Errors
 /// When its state does not allow it, or the agent would only bury or hold it again.
 pub fn release(verb: &str, spool: &Spool, entry: &Entry) -> Result<Outcome, Failure> {
+    must_allow(verb, entry)?;
+    if is_done_already(verb, entry) {
+        flush_all_moves_to(spool, entry)?;
+        return Ok(outcome(entry, entry));
+    }
+    fit_for_release(verb, spool, entry)?;
+    let to = spool.release(entry)?;
+    note(spool, &Line::moved(&Event::Retry, &to));
+    Ok(outcome(entry, &to))
+}
+
+/// Refuses what the agent would only bury or hold again.
+fn fit_for_release(verb: &str, spool: &Spool, entry: &Entry) -> Result<(), Failure> {
     let refuse = |why: &str| Err(refusal(verb, &entry.id, why));
-    if verb == "release" && entry.state != State::Held {
-        let word = entry.state.word();
-        return refuse(&format!(
-            "it is {word}, not held; spool retry is for entries that are dead, deferred or dismissed"
-        ));
-    }
-    match &entry.state {
-        State::Pending => return refuse("it is pending already; the agent takes it when it comes to it"),
-        State::Done => return refuse("it is done: the session has it"),
-        _ => {}
-    }
     next(&entry.state, &Event::Retry).map_err(|e| refusal(verb, &entry.id, &e.to_string()))?;
     let Some(seen) = view::look(spool, entry.clone())? else {
         return refuse("it is not there any more");
     };
     seen.must_be_read(verb)?;
     match &seen.document.record {
-        Err(flaw) if seen.document.is_later => return refuse(flaw),
+        Err(flaw) if seen.document.is_later => refuse(flaw),
         Err(flaw) => {
-            return refuse(&format!(
-                "it is not a good record ({flaw}); queue a mended one and dismiss this one"
-            ));
+            refuse(&format!("it is not a good record ({flaw}); queue a mended one and dismiss this one"))
         }
-        Ok(record) if !keeps_its_id(record, &entry.id) => {
-            return refuse(
-                "its own id belongs to another record; spool retry ID --session KEY sends it under a new one",
-            );
-        }
+        Ok(record) if !keeps_its_id(record, &entry.id) => refuse(
+            "its own id belongs to another record; spool retry ID --session KEY sends it under a new one",
+        ),
         Ok(record) if record.session_key.is_none() => {
-            return refuse("it names no session; spool retry ID --session KEY sends it to one");
+            refuse("it names no session; spool retry ID --session KEY sends it to one")
         }
-        Ok(_) => {}
+        Ok(_) => Ok(()),
     }
-    let to = spool.release(entry)?;
-    note(spool, &Line::moved(&Event::Retry, &to));
-    Ok(outcome(entry, &to))
 }
 
 /// Whether intake would leave the record under this id.
@@ -236,7 +314,13 @@ fn confirm(verb: &str, spool: &Spool, entry: Entry) -> Result<Entry, Failure> {
 
 /// What became of an entry.
 pub fn outcome(was: &Entry, now: &Entry) -> Outcome {
-    Outcome { id: now.id.to_string(), was: was.state.word(), state: now.state.word(), new_id: None }
+    Outcome {
+        id: now.id.to_string(),
+        was: was.state.word(),
+        state: now.state.word(),
+        new_id: None,
+        dry_run: false,
+    }
 }
 
 /// A refusal to do `verb` to an entry.

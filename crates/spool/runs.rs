@@ -14,7 +14,8 @@ use spooldir::time::now_ms;
 use spooldir::{Dir, Id, Spool, exit};
 
 use crate::Failure;
-use crate::args::{Args, RUNNING};
+use crate::args::Args;
+use crate::verbs::RUNNING;
 use crate::view::brief;
 use crate::when;
 

@@ -1,6 +1,6 @@
 //! Times for people: UTC to the second, ages in the largest unit that tells something.
 
-use spooldir::time::day_of;
+use spooldir::time::{day_of, start_of_day};
 
 /// A time in milliseconds since 1970 as `2026-11-23 06:45:01Z`.
 pub fn utc(ms: u64) -> String {
@@ -23,6 +23,22 @@ pub fn age(then_ms: u64, now_ms: u64) -> String {
     length(now_ms.saturating_sub(then_ms))
 }
 
+/// A day, or a time of a day to the minute or second, in UTC: `2026-11-23`, `2026-11-23T06:45`, `2026-11-23 06:45:01Z`.
+pub fn parse(said: &str) -> Option<u64> {
+    let said = said.strip_suffix('Z').unwrap_or(said);
+    let (day, time) = said.split_once(['T', ' ']).unwrap_or((said, "00:00"));
+    let start = start_of_day(day)?;
+    let mut parts = time.split(':');
+    let mut part = |below: u64| {
+        let text = parts.next()?;
+        let is_number = text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
+        is_number.then(|| text.parse().ok())?.filter(|n| *n < below)
+    };
+    let (hours, minutes) = (part(24)?, part(60)?);
+    let seconds = if time.len() > 5 { part(60)? } else { 0 };
+    parts.next().is_none().then_some(start + ((hours * 60 + minutes) * 60 + seconds) * 1000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,5 +52,22 @@ mod tests {
             assert_eq!(length(ms), says);
         }
         assert_eq!(age(5_000, 1_000), "0 s");
+    }
+
+    #[test]
+    fn times_that_are_told_are_read() {
+        let day = 1_795_392_000_000;
+        for (said, ms) in [
+            ("2026-11-23", Some(day)),
+            ("2026-11-23T06:45", Some(day + 24_300_000)),
+            ("2026-11-23 06:45:01Z", Some(day + 24_301_000)),
+            ("2026-11-31", None),
+            ("2026-11-23T24:00", None),
+            ("2026-11-23T6:45", None),
+            ("2026-11-23T06:45:01:02", None),
+            ("7d", None),
+        ] {
+            assert_eq!(parse(said), ms, "{said}");
+        }
     }
 }

@@ -571,7 +571,9 @@ where
 
     fn upkeep(&mut self) {
         let now = now_ms();
-        if let Err(e) = self.spool.prune(now, self.options.retention, MAX_PRUNE) {
+        let receipts = [Dir::Done, Dir::Dismissed];
+        let old = self.spool.receipts_older(&receipts, now, self.options.retention, MAX_PRUNE);
+        if let Err(e) = old.and_then(|old| self.spool.prune(old, None)) {
             debug!("{e}");
         }
         if let Err(e) = self.spool.sweep_reasons(now) {

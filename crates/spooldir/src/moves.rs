@@ -132,7 +132,7 @@ impl Spool {
         self.dir(dir).join(format!("{id}.why{SUFFIX}"))
     }
 
-    fn write_why(&self, dir: Dir, id: &Id, why: &Why) {
+    pub(crate) fn write_why(&self, dir: Dir, id: &Id, why: &Why) {
         if matches!(dir, Dir::Dead | Dir::Hold | Dir::Dismissed)
             && !(dir == Dir::Dead && spool_seeded::is(Bug::DeadWithoutReason))
             && let Ok(json) = serde_json::to_vec(why)
@@ -142,7 +142,7 @@ impl Spool {
         }
     }
 
-    fn forget_why(&self, dir: Dir, id: &Id) {
+    pub(crate) fn forget_why(&self, dir: Dir, id: &Id) {
         if matches!(dir, Dir::Dead | Dir::Hold | Dir::Dismissed) {
             let _gone = self.fs().remove(&self.why_path(dir, id)).is_ok();
         }

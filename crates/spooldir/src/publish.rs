@@ -14,6 +14,7 @@ use crate::entry::{Entry, State};
 use crate::error::{Context, Error};
 use crate::fs::Unfit;
 use crate::layout::{Dir, Spool};
+use crate::moves::Why;
 use crate::name::{Id, SUFFIX};
 use crate::record::{Flaw, MAX_BYTES, Record};
 use crate::stage::name_flushed;
@@ -62,6 +63,35 @@ impl Spool {
                     // It was taken on while we looked, and is gone from everywhere: only its retention can do that.
                     None => Err(Error::Conflict { id: id.to_string(), state: "gone" }),
                 };
+            }
+            Err(e) => return Err(e),
+        }
+        Ok(Published::New(path))
+    }
+
+    /// Brings in an entry as another spool had it, in a state that nobody works on: held, dead, done or dismissed. What
+    /// would be worked on is published instead. Its bytes may be no good record, as those of a dead entry may be.
+    ///
+    /// # Errors
+    /// As [`Spool::publish`]; [`Error::Entry`] for any other state.
+    pub fn restore(&self, entry: &Entry, bytes: &[u8], why: Option<&Why>) -> Result<Published, Error> {
+        let id = &entry.id;
+        if !matches!(entry.state, State::Held | State::Dead | State::Done | State::Dismissed) {
+            let reason = format!("what is {} is published, not restored", entry.state.word());
+            return Err(Error::Entry { verb: "restore", id: id.to_string(), reason });
+        }
+        if let Some(before) = self.published_before(id, bytes)? {
+            return Ok(before);
+        }
+        let path = self.path(entry);
+        if let Some(why) = why {
+            self.write_why(entry.dir(), id, why);
+        }
+        match name_flushed(self.fs(), &self.dir(Dir::Tmp), bytes, &path, "publish") {
+            Ok(()) => self.sync(entry.dir(), id)?,
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
+                let gone = Error::Conflict { id: id.to_string(), state: "gone" };
+                return self.published_before(id, bytes)?.ok_or(gone);
             }
             Err(e) => return Err(e),
         }
@@ -214,6 +244,27 @@ mod tests {
                 }
             }
             assert!(names(&spool, Dir::Tmp).is_empty());
+        }
+    }
+
+    #[test]
+    fn what_another_spool_had_is_restored_once_with_its_reason() {
+        for (_home, spool) in spools() {
+            let why = Why { reason: "no such session".into(), ..Why::default() };
+            for (n, state) in
+                [State::Held, State::Dead, State::Done, State::Dismissed].into_iter().enumerate()
+            {
+                let entry = Entry::new(Id::new(&format!("id{n}")).unwrap(), state.clone());
+                assert!(matches!(spool.restore(&entry, b"{\"", Some(&why)).unwrap(), Published::New(_)));
+                assert_eq!(spool.find(&entry.id).unwrap(), Some(entry.clone()));
+                assert_eq!(spool.restore(&entry, b"{\"", None).unwrap(), Published::Before(state.clone()));
+                assert!(matches!(spool.restore(&entry, OTHER, None), Err(Error::Conflict { .. })));
+                if state != State::Done {
+                    assert_eq!(spool.why(&entry).unwrap(), why);
+                }
+            }
+            let pending = Entry::new(Id::mint(), State::Pending);
+            assert!(matches!(spool.restore(&pending, RECORD, None), Err(Error::Entry { .. })));
         }
     }
 

@@ -25,6 +25,23 @@ pub fn day_of(ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+/// The first millisecond of a UTC day that is written as [`day_of`] writes it; `None` for what is no day, or before 1970.
+pub fn start_of_day(day: &str) -> Option<u64> {
+    let mut parts = day.splitn(3, '-').map(str::parse::<u64>);
+    let (year, month, of_month) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&of_month) {
+        return None;
+    }
+    // As above, the other way round.
+    let year = year - u64::from(month <= 2);
+    let shifted_month = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * shifted_month + 2) / 5 + of_month - 1;
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year;
+    let ms = days.checked_sub(719_468)? * 86_400_000;
+    // The 31st of November is the 1st of December: no day.
+    (day_of(ms) == day).then_some(ms)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +58,10 @@ mod tests {
             (4_107_542_400, "2100-03-01"),
         ] {
             assert_eq!(day_of(seconds * 1000), day);
+            assert_eq!(start_of_day(day), Some(seconds * 1000 / 86_400_000 * 86_400_000));
+        }
+        for day in ["2026-11-31", "2025-02-29", "1969-12-31", "2026-1-2", "2026-13-01", "x", "2026-11-00"] {
+            assert_eq!(start_of_day(day), None, "{day}");
         }
     }
 }

@@ -69,17 +69,20 @@ impl Spool {
         Ok(gone)
     }
 
-    /// Removes at most `most` receipts older than `retention`; returns the entries that went. Each is written down in
-    /// the journal first, so that a crash in between leaves an entry too many there, never one too few; where the
-    /// journal cannot be written, nothing goes.
+    /// The receipts in some of `done/` and `dismissed/` that have been there longer than `age`, at most so many.
     ///
     /// # Errors
-    /// [`Error::Io`] when a directory cannot be listed or the journal not be written. A file that cannot be removed
-    /// stays for the next time.
-    pub fn prune(&self, now_ms: u64, retention: Duration, most: usize) -> Result<Vec<Entry>, Error> {
+    /// [`Error::Io`] when a directory cannot be listed.
+    pub fn receipts_older(
+        &self,
+        dirs: &[Dir],
+        now_ms: u64,
+        age: Duration,
+        most: usize,
+    ) -> Result<Vec<Entry>, Error> {
         let mut old = Vec::new();
-        for dir in [Dir::Done, Dir::Dismissed] {
-            self.each_old(dir, now_ms, retention, &mut |name| {
+        for dir in dirs.iter().copied().filter(|dir| matches!(dir, Dir::Done | Dir::Dismissed)) {
+            self.each_old(dir, now_ms, age, &mut |name| {
                 if old.len() < most
                     && let Some(entry) = Entry::from_name(dir, name)
                 {
@@ -87,11 +90,26 @@ impl Spool {
                 }
             })?;
         }
-        let lines: Vec<Line> =
-            old.iter().map(|entry| Line { to: None, ..Line::about("prune", entry) }).collect();
-        self.note(&lines)?;
-        old.retain(|entry| self.fs().remove(&self.path(entry)).is_ok());
         Ok(old)
+    }
+
+    /// Removes receipts, and says so in the journal first: what is gone without a line would be lost to the audit. So
+    /// where that cannot be written, nothing goes. `by` is who does it: the agent when there is none.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the journal cannot be written. A file that cannot be removed stays for the next time.
+    pub fn prune(&self, old: Vec<Entry>, by: Option<&str>) -> Result<Vec<Entry>, Error> {
+        let line = |entry: &Entry| {
+            let line = Line { to: None, ..Line::about("prune", entry) };
+            by.map_or(line.clone(), |by| line.by(by))
+        };
+        self.note(&old.iter().map(line).collect::<Vec<Line>>())?;
+        let mut gone = old;
+        gone.retain(|entry| self.fs().remove(&self.path(entry)).is_ok());
+        for entry in &gone {
+            self.forget_why(entry.dir(), &entry.id);
+        }
+        Ok(gone)
     }
 
     /// Removes logs that are older than [`LOG_AGE`], unless their run is open or its completion is in the spool;
@@ -229,9 +247,12 @@ mod tests {
             spool.advance(&Entry::new(id, State::Pending), &event).unwrap();
         }
         let week = Duration::from_secs(7 * 86_400);
-        assert!(spool.prune(now_ms() + 6 * DAY, week, 10).unwrap().is_empty());
-        assert_eq!(spool.prune(now_ms() + 8 * DAY, week, 1).unwrap().len(), 1);
-        assert_eq!(spool.prune(now_ms() + 8 * DAY, week, 10).unwrap().len(), 1);
+        let all = [Dir::Done, Dir::Dismissed, Dir::Hold, Dir::Dead];
+        let prune = |days: u64, most: usize| {
+            let old = spool.receipts_older(&all, now_ms() + days * DAY, week, most).unwrap();
+            spool.prune(old, None).unwrap().len()
+        };
+        assert_eq!((prune(6, 10), prune(8, 1), prune(8, 10), prune(8, 10)), (0, 1, 1, 0));
         assert!(spool.find(&Id::new("c").unwrap()).unwrap().is_some());
         assert!(spool.find(&Id::new("d").unwrap()).unwrap().is_some());
     }

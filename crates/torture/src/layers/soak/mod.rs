@@ -15,8 +15,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use spool_gateway::fake::Role;
-use spooldir::Spool;
 use spooldir::upkeep::LOG_AGE;
+use spooldir::{Dir, Spool};
 
 use self::vitals::Vitals;
 use super::random::audit;
@@ -271,7 +271,9 @@ fn tidy(stage: &Stage<'_>, report: &mut Report) -> Outcome<()> {
     }
     let spool = Spool::open(&stage.spool)?;
     let later = |age: Duration| now_ms() + u64::try_from(age.as_millis()).unwrap_or_default() + 60_000;
-    let gone = spool.prune(later(RETENTION), RETENTION, usize::MAX)?;
+    let receipts = [Dir::Done, Dir::Dismissed];
+    let old = spool.receipts_older(&receipts, later(RETENTION), RETENTION, usize::MAX)?;
+    let gone = spool.prune(old, None)?;
     spool.sweep_logs(later(LOG_AGE))?;
     spool.sweep_reasons(later(LOG_AGE))?;
     spool.sweep_runs(later(LOG_AGE))?;

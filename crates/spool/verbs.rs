@@ -1,0 +1,264 @@
+//! The verbs and their options, as data, so that the help, the check, the completions, the manual and the tests cannot
+//! disagree.
+
+/// The word for jobs in progress, which are no entries.
+pub const RUNNING: &str = "running";
+
+/// An option.
+#[derive(Debug)]
+pub struct Opt {
+    /// Without the dashes.
+    pub name: &'static str,
+    /// What follows it, or nothing.
+    pub value: &'static str,
+    /// For the help.
+    pub about: &'static str,
+}
+
+/// A verb.
+#[derive(Debug)]
+pub struct Verb {
+    /// The word.
+    pub name: &'static str,
+    /// What it takes besides options.
+    pub takes: Takes,
+    /// One line for the list of verbs.
+    pub about: &'static str,
+    /// What more there is to say, in lines.
+    pub more: &'static str,
+    /// The options it takes, by name.
+    pub options: &'static [&'static str],
+}
+
+/// What a verb takes besides options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Nothing.
+    Nothing,
+    /// One id.
+    One,
+    /// The name of a task runner, or nothing.
+    Tool,
+    /// One id or more.
+    Many,
+    /// One id or more, or `--all`.
+    ManyOrAll,
+    /// A file, or `-` for standard input.
+    File,
+    /// Whatever another program takes.
+    Anything,
+}
+
+const fn opt(name: &'static str, value: &'static str, about: &'static str) -> Opt {
+    Opt { name, value, about }
+}
+
+/// All options of all verbs.
+pub const OPTIONS: &[Opt] = &[
+    opt("spool", "DIR", "the spool; else SPOOL_DIR, else $XDG_STATE_HOME/spool, else ~/.local/state/spool"),
+    opt("json", "", "print JSON (docs/json.md)"),
+    opt("state", "STATE", "only entries in this state; running: jobs in progress"),
+    opt(
+        "session",
+        "KEY",
+        "list: only entries for this session; retry: send it to this session instead; session: this one",
+    ),
+    opt(
+        "status",
+        "STATUS",
+        "only records of tasks that ended so: ok, failed, timeout, cancelled, lost, info",
+    ),
+    opt("since", "WHEN", "only records made since then: 90m, 12h, 7d, 2026-11-20 or 2026-11-20T08:00 (UTC)"),
+    opt("grep", "TEXT", "only records with this in label, text, session or reason; case does not count"),
+    opt(
+        "sort",
+        "FIELD",
+        "by state (and id), age (oldest first), session, status or attempts (most first) [state]",
+    ),
+    opt("ids", "", "print the ids alone, one a line: for spool retry - and the like"),
+    opt("all", "", "all dead entries"),
+    opt("dry-run", "", "tell what would be done, and do nothing"),
+    opt("done", "", "receipts of what was delivered"),
+    opt("dismissed", "", "what was put aside for good"),
+    opt("older", "AGE", "only what has been there longer than this: 12h, 30d, 8w"),
+    opt("reason", "TEXT", "why, for whoever looks at it later"),
+    opt("once", "", "deliver what can be delivered now, and end"),
+    opt(
+        "gateway",
+        "URL",
+        "the gateway; else SPOOL_GATEWAY, OPENCLAW_GATEWAY_URL, OpenClaw's own configuration",
+    ),
+    opt(
+        "token-file",
+        "FILE",
+        "the gateway's token, in a file nobody else can read; it is read anew for each connect",
+    ),
+    opt(
+        "fingerprint",
+        "HEX",
+        "the SHA-256 of the certificate of a wss:// gateway; else SPOOL_GATEWAY_FINGERPRINT",
+    ),
+    opt("admin", "", "ask the gateway for admin scope too, which records with \"deliver\":\"note\" need"),
+    opt("verbose", "", "say more on stderr; SPOOL_LOG sets the level exactly"),
+    opt("quiet", "", "say only warnings and errors on stderr"),
+    opt("apply", "", "write it into the runner's own configuration; a backup is kept beside the file"),
+    opt("check", "", "tell whether it is there: exit 0, or 1 if something is missing"),
+    opt("remove", "", "take out exactly what --apply put in"),
+    opt(
+        "codex-home",
+        "DIR",
+        "a home of Codex, as often as there are homes; else CODEX_HOME and the usual ones",
+    ),
+    opt(
+        "dir",
+        "DIR",
+        "adapt: the runner's configuration directory; torture: the directory to try, instead of the spool's",
+    ),
+    opt("until-cut", "", "write records and say which are kept, until the power is cut"),
+    opt("after-cut", "NUMBER", "judge what is left, by the last number that was said before the cut"),
+    opt("ping", "", "send a record there and tell what became of it"),
+    opt("timeout", "DURATION", "how long to wait, e.g. 30s, 5m, 1h [2m]"),
+    opt("stay", "", "leave gateway and agent running afterwards, to be tried by hand, until Ctrl-C"),
+];
+
+const fn verb(
+    name: &'static str,
+    takes: Takes,
+    about: &'static str,
+    more: &'static str,
+    options: &'static [&'static str],
+) -> Verb {
+    Verb { name, takes, about, more, options }
+}
+
+/// All verbs.
+pub const VERBS: &[Verb] = &[
+    verb(
+        "drain",
+        Takes::Nothing,
+        "deliver records to their sessions until told to stop",
+        "The agent: one a spool. Ends on SIGTERM, SIGINT or SIGHUP after what is under way has settled.\n\
+         The token is that of --token-file, else SPOOL_TOKEN_FILE, SPOOL_TOKEN, OPENCLAW_GATEWAY_TOKEN,\n\
+         OPENCLAW_GATEWAY_PASSWORD, else gateway.auth of OpenClaw's own configuration.\n\
+         With --once it exits 0 when nothing deliverable is left, 75 when records stay because the gateway\n\
+         is away, 78 when the gateway refused the token.",
+        &["spool", "once", "gateway", "token-file", "fingerprint", "admin", "verbose", "quiet"],
+    ),
+    verb(
+        "list",
+        Takes::Nothing,
+        "list entries, or with --state running the jobs in progress",
+        "Without an option it lists them all, in the order of their states and, within one, of their ids.",
+        &["spool", "state", "session", "status", "since", "grep", "sort", "ids", "json"],
+    ),
+    verb(
+        "show",
+        Takes::One,
+        "show one entry: record, attempts, evidence, reason, history",
+        "",
+        &["spool", "json"],
+    ),
+    verb(
+        "status",
+        Takes::Nothing,
+        "tell how the spool and its agent are",
+        "Exits 0 when all is well, 1 when something wants attention, 3 when no agent is running.",
+        &["spool", "json"],
+    ),
+    verb(
+        "retry",
+        Takes::ManyOrAll,
+        "try dead, held, deferred or dismissed entries again",
+        "With --session the record is published anew for that session, under a new id that names the old\n\
+         one, and the old entry is dismissed.",
+        &["spool", "all", "session", "dry-run", "json"],
+    ),
+    verb(
+        "dismiss",
+        Takes::Many,
+        "put entries aside for good; --reason is required",
+        "",
+        &["spool", "reason", "dry-run", "json"],
+    ),
+    verb(
+        "withdraw",
+        Takes::Many,
+        "take back entries that have not been sent",
+        "What is pending, deferred or held is dismissed. What is being sent may have arrived and stays.",
+        &["spool", "reason", "dry-run", "json"],
+    ),
+    verb(
+        "hold",
+        Takes::Many,
+        "keep entries from being delivered",
+        "",
+        &["spool", "reason", "dry-run", "json"],
+    ),
+    verb("release", Takes::Many, "give held entries back to the agent", "", &["spool", "dry-run", "json"]),
+    verb(
+        "prune",
+        Takes::Nothing,
+        "clear away old receipts: --done, --dismissed or both, and --older AGE",
+        "An id that is pruned is not remembered any more: the same record, queued again, is delivered again.\n\
+         The agent prunes receipts by itself after a week. Held and dead entries are never pruned.",
+        &["spool", "done", "dismissed", "older", "dry-run", "json"],
+    ),
+    verb(
+        "export",
+        Takes::Nothing,
+        "write entries as JSON lines, for spool import on another machine",
+        "Nothing is changed. What is exported while an agent delivers it here may be delivered there too:\n\
+         hold it first, or stop the agent.",
+        &["spool", "state", "session", "status", "since", "grep"],
+    ),
+    verb(
+        "import",
+        Takes::File,
+        "take in what spool export wrote; FILE, or - for standard input",
+        "Ids, bytes, states and reasons are kept; what was deferred is pending again, and what was being sent is\n\
+         held, for it may have arrived. What is here already is left as it is, so that an import can be repeated.",
+        &["spool", "dry-run", "json"],
+    ),
+    verb(
+        "audit",
+        Takes::Nothing,
+        "prove that every accepted record is accounted for",
+        "Exits 0 when that holds, 1 when it does not.",
+        &["spool", "json"],
+    ),
+    verb(
+        "adapt",
+        Takes::Tool,
+        "have a task runner report its ends: print, apply, check or remove what that takes",
+        "TOOL is one of codex, codex-hook, claude, gemini, goose, cursor, copilot, opencode, aider, systemd,\n\
+         pueue, tsp, gha, openclaw, cron. Without one it lists the runners that are here and which report.\n\
+         Without --apply, --check or --remove it prints what to put where and changes nothing.",
+        &["spool", "apply", "check", "remove", "codex-home", "dir", "json"],
+    ),
+    verb(
+        "session",
+        Takes::Nothing,
+        "tell which session a record from here would be for, and why; --ping tries it",
+        "Exits 0 when there is one, 78 when there is none. With --ping: 0 delivered, 75 not yet (the record is\n\
+         safe and waits), 69 when it is held or dead. The session's agent answers a ping like any record.",
+        &["spool", "session", "ping", "timeout", "json"],
+    ),
+    verb(
+        "torture",
+        Takes::Nothing,
+        "try what the file system under the spool really guarantees",
+        "Takes some seconds, and leaves nothing behind. Exits 0 when every promise is kept, 1 when one is broken.\n\
+         Only a power cut shows whether the disk keeps what it says it has flushed: start --until-cut from\n\
+         another machine, cut the power, and give the last number that you saw to --after-cut.",
+        &["spool", "dir", "until-cut", "after-cut", "json"],
+    ),
+    verb(
+        "demo",
+        Takes::Nothing,
+        "show all of it in a temporary spool with a built-in gateway",
+        "Exits 0 only if every record arrived once.",
+        &["stay"],
+    ),
+    verb("put", Takes::Anything, "queue a record (spool-put)", "", &[]),
+    verb("run", Takes::Anything, "run a command and report its end (spool-run)", "", &[]),
+];
