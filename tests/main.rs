@@ -16,6 +16,7 @@ mod from;
 mod golden;
 mod jobs;
 mod lost;
+mod operator;
 mod put;
 mod run;
 mod session;
