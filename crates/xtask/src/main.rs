@@ -5,6 +5,7 @@
 //! arrives. What is run are the programs, and what is believed is what the other side says: the gateway and its
 //! database, the runners, the directories of the spool. Of the project's crates only the fake gateway is used.
 
+mod bench;
 mod openclaw;
 mod runners;
 mod torture;
@@ -20,7 +21,8 @@ chores:
                                                every promise, tried where it could break (default: all layers,
                                                and the seeded bugs)
   torture matrix [--full]                      the seeded bugs, and the layers that catch them
-  torture build                                only what these need";
+  torture build                                only what these need
+  bench [CHAPTER...] [--quick] [--seed N]      what the programs cost, against the floor under them and their peers";
 
 fn main() -> ExitCode {
     let mut args = lexopt::Parser::from_env();
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Ok(Some(lexopt::Arg::Value(chore))) if chore == "openclaw" => openclaw::run(args),
         Ok(Some(lexopt::Arg::Value(chore))) if chore == "runners" => runners::run(args),
         Ok(Some(lexopt::Arg::Value(chore))) if chore == "torture" => torture::run(args),
+        Ok(Some(lexopt::Arg::Value(chore))) if chore == "bench" => bench::run(args),
         Ok(Some(lexopt::Arg::Long("help") | lexopt::Arg::Short('h'))) => {
             println!("{USAGE}");
             ExitCode::SUCCESS

@@ -75,7 +75,7 @@ fn cargo(target: &Path, seeded: bool) -> Command {
 }
 
 /// Cargo's own directory.
-fn target_dir() -> PathBuf {
+pub(crate) fn target_dir() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => PathBuf::from(dir),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"),
