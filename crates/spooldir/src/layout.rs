@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Context, Error, exit};
-use crate::fs::{Fs, RealFs};
+use crate::fs::{Fs, Meta, RealFs};
 use crate::stage::name_flushed;
 
 /// A directory of the spool.
@@ -111,20 +111,14 @@ impl Spool {
     /// As [`Spool::create`].
     pub fn create_on(root: &Path, fs: Arc<dyn Fs>) -> Result<Spool, Error> {
         let spool = Spool { root: root.to_owned(), fs };
-        if spool.fs.stat(root).at("look at", root)?.is_none() {
+        let mut meta = spool.fs.stat(root).at("look at", root)?;
+        if meta.is_none() {
             spool.fs.make_dirs(root).at("create", root)?;
+            meta = spool.fs.stat(root).at("look at", root)?;
         }
-        spool.check_root()?;
+        let meta = spool.check_root(meta)?;
         let is_whole = spool.has_format()?;
-        let mut is_changed = false;
-        for dir in Dir::ALL {
-            let path = spool.dir(dir);
-            match spool.fs.make_dir(&path) {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e).at("create", path),
-                made => is_changed |= made.is_ok(),
-            }
-        }
-        spool.check_dirs()?;
+        let is_changed = spool.check_dirs(&meta, Missing::Make)?;
         if !is_whole {
             spool.flush_above()?;
         }
@@ -196,14 +190,14 @@ impl Spool {
     /// As [`Spool::open`].
     pub fn open_on(root: &Path, fs: Arc<dyn Fs>) -> Result<Spool, Error> {
         let spool = Spool { root: root.to_owned(), fs };
-        spool.check_root()?;
+        let meta = spool.look_at_root()?;
         if !spool.has_format()? {
             return spool.refuse(
                 "it is not a spool (no file \"format\" in it); spool-put creates one at its first use",
                 exit::CONFIG,
             );
         }
-        spool.check_dirs()?;
+        spool.check_dirs(&meta, Missing::Refuse)?;
         Ok(spool)
     }
 
@@ -213,8 +207,8 @@ impl Spool {
     /// # Errors
     /// [`Error::Layout`] with what is wrong.
     pub fn check(&self) -> Result<(), Error> {
-        self.check_root()?;
-        self.check_dirs()
+        let meta = self.look_at_root()?;
+        self.check_dirs(&meta, Missing::Refuse).map(drop)
     }
 
     /// As [`Spool::check`], for when another spool may be there under the same name: its format too.
@@ -244,8 +238,12 @@ impl Spool {
         Err(Error::Layout { path: self.root.clone(), reason: reason.into(), exit })
     }
 
-    fn check_root(&self) -> Result<(), Error> {
-        let Some(meta) = self.fs.stat(&self.root).at("look at", &self.root)? else {
+    fn look_at_root(&self) -> Result<Meta, Error> {
+        self.check_root(self.fs.stat(&self.root).at("look at", &self.root)?)
+    }
+
+    fn check_root(&self, meta: Option<Meta>) -> Result<Meta, Error> {
+        let Some(meta) = meta else {
             return self
                 .refuse("there is no such directory; spool-put creates it at its first use", exit::CONFIG);
         };
@@ -261,7 +259,7 @@ impl Spool {
         if meta.mode & 0o022 != 0 {
             return self.refuse("others may write into it; run chmod 700 on it", exit::PERMISSION);
         }
-        Ok(())
+        Ok(meta)
     }
 
     /// Whether the file `format` is there. An empty one is not: a power cut has taken its text.
@@ -281,20 +279,30 @@ impl Spool {
         }
     }
 
-    fn check_dirs(&self) -> Result<(), Error> {
-        let root = self.fs.stat(&self.root).at("look at", &self.root)?.map(|m| m.dev);
+    /// Looks at each directory once. The root is ours (`root` is what was seen of it), so what has its owner is ours.
+    /// Gives whether one was made.
+    fn check_dirs(&self, root: &Meta, missing: Missing) -> Result<bool, Error> {
+        let mut is_changed = false;
         for dir in Dir::ALL {
             let path = self.dir(dir);
-            match self.fs.stat(&path).at("look at", &path)? {
+            let mut meta = self.fs.stat(&path).at("look at", &path)?;
+            if meta.is_none() && missing == Missing::Make {
+                match self.fs.make_dir(&path) {
+                    Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e).at("create", path),
+                    made => is_changed |= made.is_ok(),
+                }
+                meta = self.fs.stat(&path).at("look at", &path)?;
+            }
+            match meta {
                 Some(meta) if !meta.is_dir => {
                     return self.refuse(format!("{} in it is not a directory", dir.name()), exit::CONFIG);
                 }
-                Some(meta) if Some(meta.dev) != root => {
+                Some(meta) if meta.dev != root.dev => {
                     let why =
                         format!("{} in it is on another file system, so nothing can be renamed", dir.name());
                     return self.refuse(why, exit::CONFIG);
                 }
-                Some(meta) if meta.uid != rustix::process::geteuid().as_raw() => {
+                Some(meta) if meta.uid != root.uid => {
                     let why =
                         format!("{} in it belongs to another user; give it to the spool's owner", dir.name());
                     return self.refuse(why, exit::PERMISSION);
@@ -311,8 +319,15 @@ impl Spool {
                 }
             }
         }
-        Ok(())
+        Ok(is_changed)
     }
+}
+
+/// What is done about a directory that is missing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Make,
+    Refuse,
 }
 
 #[cfg(test)]
