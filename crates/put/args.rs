@@ -77,6 +77,31 @@ impl Args {
     pub fn is_hook(&self) -> bool {
         self.from.is_some() && !self.strict
     }
+
+    /// Whether no option says anything about the record itself. All members are named, so that none can be forgotten.
+    pub fn is_plain(&self) -> bool {
+        matches!(
+            self,
+            Args {
+                session: None,
+                status: None,
+                exit_code: None,
+                label: None,
+                id: None,
+                deliver: None,
+                notify: None,
+                not_before: None,
+                urgent: false,
+                allow_unrouted: _,
+                spool: _,
+                json: _,
+                source: _,
+                from: _,
+                strict: _,
+                wait: _,
+            }
+        )
+    }
 }
 
 /// What is waited for.

@@ -68,7 +68,7 @@ impl Members {
 /// A [`Failure`] with the exit number that fits.
 pub fn compose(args: &Args, env: Env<'_>, stdin: &mut dyn Read) -> Result<Composed, Failure> {
     match &args.source {
-        Source::Record(path) => from_record(args, env, &read_record(path, stdin)?),
+        Source::Record(path) => from_record(args, env, read_record(path, stdin)?),
         Source::Text(text) => from_text(args, env, Some(text::fit(text.as_bytes(), text.len() as u64))),
         Source::Stdin => {
             let read = text::read(stdin).map_err(|e| unreadable("standard input", &e))?;
@@ -158,14 +158,19 @@ fn one_line(label: &str) -> String {
         .join(" ")
 }
 
-fn from_record(args: &Args, env: Env<'_>, bytes: &[u8]) -> Result<Composed, Failure> {
-    let record = match Record::parse(bytes) {
+fn from_record(args: &Args, env: Env<'_>, bytes: Vec<u8>) -> Result<Composed, Failure> {
+    let record = match Record::parse(&bytes) {
         Ok(record) => record,
         Err(Flaw::Version(_)) => return from_later_record(args, bytes),
         Err(flaw) => return Err(Error::from(flaw).into()),
     };
+    if args.is_plain() && record.session_key.is_some() {
+        // As it is, and read once.
+        let (is_fresh, id) = (record.id.is_none(), record.id.unwrap_or_else(Id::mint));
+        return Ok(Composed { id, bytes, is_fresh, session_key: record.session_key, notes: Vec::new() });
+    }
     let mut notes = Vec::new();
-    let mut members = Members::read(bytes)?;
+    let mut members = Members::read(&bytes)?;
     let mut is_changed = apply(args, &mut members, &mut notes)?;
     let id = match (&args.id, &record.id) {
         (None, None) => Id::mint(),
@@ -182,14 +187,14 @@ fn from_record(args: &Args, env: Env<'_>, bytes: &[u8]) -> Result<Composed, Fail
     };
     let session_key = route(args, env, record.session_key.as_deref(), &mut members, &mut notes)?;
     is_changed |= session_key != record.session_key;
-    let bytes = if is_changed { members.bytes()? } else { bytes.to_owned() };
+    let bytes = if is_changed { members.bytes()? } else { bytes };
     let is_fresh = args.id.is_none() && record.id.is_none();
     Ok(Composed { id, bytes, is_fresh, session_key, notes })
 }
 
 /// A record of a later version passes through untouched or not at all: what an option means there is not known here.
-fn from_later_record(args: &Args, bytes: &[u8]) -> Result<Composed, Failure> {
-    let value = json::parse(bytes).unwrap_or_default();
+fn from_later_record(args: &Args, bytes: Vec<u8>) -> Result<Composed, Failure> {
+    let value = json::parse(&bytes).unwrap_or_default();
     let said = value.get("id").and_then(|id| id.as_str()).and_then(|id| Id::new(id).ok());
     let needs_id = match (&args.id, &said) {
         (Some(asked), Some(said)) => asked != said,
@@ -205,7 +210,7 @@ fn from_later_record(args: &Args, bytes: &[u8]) -> Result<Composed, Failure> {
     let id = args.id.clone().or(said).unwrap_or_else(Id::mint);
     let session_key = value.get("sessionKey").and_then(|key| key.as_str()).map(str::to_owned);
     notes.push("the record is of a later version; an agent of this version will hold it".to_owned());
-    Ok(Composed { id, bytes: bytes.to_owned(), is_fresh, session_key, notes })
+    Ok(Composed { id, bytes, is_fresh, session_key, notes })
 }
 
 /// Sets what the options say; returns whether there was anything to set.
@@ -285,7 +290,8 @@ fn minted_at(id: &Id) -> Option<u64> {
 
 /// Reads a record of at most the format's limit, and one byte more, which the format then refuses.
 fn read_record(path: &Path, stdin: &mut dyn Read) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
+    // Room for most, so that it is read in one go.
+    let mut bytes = Vec::with_capacity(4000);
     if path == Path::new("-") {
         stdin.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| unreadable("standard input", &e))?;
     } else {

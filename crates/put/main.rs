@@ -14,6 +14,7 @@ mod compose;
 mod from;
 mod help;
 mod hook;
+mod streams;
 mod text;
 
 use std::io::Write;
@@ -95,7 +96,7 @@ fn put(args: Args) -> Result<(), Failure> {
     };
     let composed = match &report {
         Some(report) => compose::from_report(&args, &locate::process_env, report, report.id.as_ref())?,
-        None => compose::compose(&args, &locate::process_env, &mut std::io::stdin().lock())?,
+        None => compose::compose(&args, &locate::process_env, &mut streams::Input)?,
     };
     let dir = std::path::absolute(&dir).unwrap_or(dir);
     let spool = Spool::create(&dir)?;
@@ -230,6 +231,5 @@ pub(crate) fn say(sentence: &str) {
 
 /// Data. The record is queued by now, whether this arrives or not.
 fn print(text: &str) {
-    let mut stdout = std::io::stdout();
-    let _heard = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok();
+    let _heard = streams::Output.write_all(text.as_bytes()).is_ok();
 }

@@ -21,7 +21,8 @@ pub struct Fitted {
 pub fn read(mut input: &mut dyn Read) -> io::Result<Fitted> {
     // A character more than the limit, so that it shows that there is more.
     let most = LIMIT as u64 + 4;
-    let mut bytes = Vec::new();
+    // Room for most, so that it is read in one go.
+    let mut bytes = Vec::with_capacity(4000);
     (&mut input).take(most).read_to_end(&mut bytes)?;
     let rest = if bytes.len() as u64 == most { io::copy(&mut input, &mut io::sink())? } else { 0 };
     let total = bytes.len() as u64 + rest;
