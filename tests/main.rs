@@ -9,6 +9,7 @@
 
 mod adapt;
 mod cli;
+mod doctor;
 mod drain;
 mod failures;
 mod format;

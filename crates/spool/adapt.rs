@@ -130,11 +130,8 @@ impl Edit {
     }
 }
 
-/// Lists, prints, edits or looks.
-///
-/// # Errors
-/// When nothing says where the home or `spool-put` is; what a file that cannot be edited says; those of writing.
-pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
+/// Where everything is.
+fn place(args: &Args) -> Result<Place<'_>, Failure> {
     let home = locate::process_env("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     let home =
         home.ok_or_else(|| Failure::new(exit::CONFIG, "cannot tell where configurations are: set HOME"))?;
@@ -149,14 +146,49 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
             format!("the path {} is not UTF-8 and cannot be written down", spool.display()),
         )
     })?;
-    let place = Place {
+    Ok(Place {
         env: &locate::process_env,
         home,
         codex_homes: &args.codex_homes,
         dir: args.dir.as_deref(),
         program,
         spool: spool.to_owned(),
+    })
+}
+
+/// A runner that is here.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Whether it reports its ends; `None` where nothing but a person can arrange that.
+    pub(crate) reports: Option<bool>,
+    /// Why a file of its cannot be used.
+    pub(crate) trouble: Option<String>,
+}
+
+/// The runners that are here, and which of them report.
+///
+/// # Errors
+/// When nothing says where the home or `spool-put` is.
+pub(crate) fn survey(args: &Args) -> Result<Vec<Runner>, Failure> {
+    let place = place(args)?;
+    let here = TOOLS.iter().filter(|tool| is_installed(tool, &place));
+    let look = |tool: &Tool| {
+        let states: Vec<_> = place.targets(tool).iter().map(|target| state(target, &place)).collect();
+        let trouble = states.iter().find_map(|state| state.as_ref().err()).map(|e| e.message.clone());
+        let reports = states.iter().all(|state| state.as_ref().is_ok_and(Vec::is_empty));
+        Runner { name: tool.name, reports: (!states.is_empty()).then_some(reports), trouble }
     };
+    Ok(here.map(look).collect())
+}
+
+/// Lists, prints, edits or looks.
+///
+/// # Errors
+/// When nothing says where the home or `spool-put` is; what a file that cannot be edited says; those of writing.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
+    let place = place(args)?;
     let Some(name) = args.ids.first() else { return list(&place, args.json, out) };
     let tool = tools::find(name).ok_or_else(|| {
         let names: Vec<&str> = TOOLS.iter().map(|tool| tool.name).collect();

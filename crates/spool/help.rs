@@ -48,7 +48,7 @@ fn all(out: &mut dyn Write) -> io::Result<()> {
          - stands for the ids on standard input, the first word of each line.\n\
          Exit numbers: 0 done, 64 usage, 65 no such entry or not allowed, 69 another agent is running\n\
          or a ping was stopped, 73 or 74 cannot be written or read, 75 try again later, 77 no permission,\n\
-         78 configuration; status, audit, torture and adapt --check: 1, 3."
+         78 configuration; status, doctor, audit, torture and adapt --check: 1, 3."
     )
 }
 

@@ -11,14 +11,15 @@
 //! The rooms: `verbs` (what can be said), `args` (what was said), `help` and `suggest`; `find` and `filter` (which
 //! entries are meant), `history` (what the journal knows
 //! of it), `view` (how it is shown), `runs` (jobs in progress), `when` (times); `discover` and `openclaw_config` (where
-//! the gateway is and what opens it); then the verbs, of which `adapt` (other programs' configuration) and
-//! `torture` (the promises of the file system) have rooms of their own.
+//! the gateway is and what opens it); then the verbs, of which `adapt` (other programs' configuration),
+//! `doctor` (all that deliveries need) and `torture` (the promises of the file system) have rooms of their own.
 
 mod adapt;
 mod args;
 mod audit;
 mod demo;
 mod discover;
+mod doctor;
 mod drain;
 mod filter;
 mod find;
@@ -113,6 +114,7 @@ fn run(call: Call) -> Result<u8, Failure> {
         Call::Become(program, rest) => return Err(become_program(program, rest)),
         Call::Verb("adapt", args) => adapt::run(&args, &mut out)?,
         Call::Verb("session", args) => session::run(&args, &mut out)?,
+        Call::Verb("doctor", args) => doctor::run(&args, &mut out)?,
         Call::Verb("drain", args) => drain::run(&args)?,
         Call::Verb("torture", args) => torture::run(&args, &mut out)?,
         Call::Verb("demo", args) => {

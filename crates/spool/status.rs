@@ -28,7 +28,7 @@ const NO_AGENT: u8 = 3;
 /// A record that has been pending longer than this, in milliseconds, is a problem. Longer than a turn may take.
 const OLD_PENDING: u64 = 30 * 60 * 1000;
 /// An agent writes its status every ten seconds; one that has not for this long, in milliseconds, is stuck or stopped.
-const OLD_STATUS: u64 = 60 * 1000;
+pub const OLD_STATUS: u64 = 60 * 1000;
 /// A disk with less room than this, in bytes, will soon refuse records.
 pub const LITTLE_ROOM: u64 = 64 * 1024 * 1024;
 /// How many records of a state are opened to see whether they name a session. Beyond, the number is a least one.

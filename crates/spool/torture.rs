@@ -28,7 +28,7 @@ const BROKEN: u8 = 1;
 
 /// How a promise fares on this file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     /// It was tried and holds.
     Kept,
     /// It holds in a weaker form that the spool is made for, or only as far as can be seen from here.
@@ -49,10 +49,10 @@ impl Verdict {
 
 /// One promise, tried.
 #[derive(Debug)]
-struct Finding {
-    promise: &'static str,
-    verdict: Verdict,
-    words: String,
+pub(crate) struct Finding {
+    pub(crate) promise: &'static str,
+    pub(crate) verdict: Verdict,
+    pub(crate) words: String,
 }
 
 /// Tries the file system, or does one half of a power cut. Exits 0 when all promises hold, 1 when one is broken.
@@ -75,6 +75,15 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     report(&base, &findings, args.json, out)?;
     let is_broken = findings.iter().any(|finding| finding.verdict == Verdict::Broken);
     Ok(if is_broken { BROKEN } else { exit::OK })
+}
+
+/// The promises that can be tried in no time, in a directory below `base` that is gone afterwards.
+///
+/// # Errors
+/// When there is no such directory, or nothing can be written there.
+pub(crate) fn quick(base: &Path) -> Result<Vec<Finding>, Failure> {
+    let room = Room::make(base)?;
+    checks::quick(&room.0)
 }
 
 fn report(base: &Path, findings: &[Finding], as_json: bool, out: &mut dyn Write) -> Result<(), Failure> {

@@ -76,6 +76,7 @@ pub const OPTIONS: &[Opt] = &[
         "by state (and id), age (oldest first), session, status or attempts (most first) [state]",
     ),
     opt("ids", "", "print the ids alone, one a line: for spool retry - and the like"),
+    opt("fix", "", "mend what can be mended without harm, and say what was done"),
     opt("all", "", "all dead entries"),
     opt("dry-run", "", "tell what would be done, and do nothing"),
     opt("done", "", "receipts of what was delivered"),
@@ -164,6 +165,15 @@ pub const VERBS: &[Verb] = &[
         "tell how the spool and its agent are",
         "Exits 0 when all is well, 1 when something wants attention, 3 when no agent is running.",
         &["spool", "json"],
+    ),
+    verb(
+        "doctor",
+        Takes::Nothing,
+        "look at everything that deliveries need, and say what to do",
+        "Nothing is changed without --fix, which gives the spool's own directories mode 700, makes missing ones and\n\
+         removes leftovers of dead writers. The gateway is asked as spool drain with these options would ask it.\n\
+         Exits 0 when nothing is wrong, 1 when something is.",
+        &["spool", "fix", "gateway", "token-file", "fingerprint", "admin", "json"],
     ),
     verb(
         "retry",

@@ -85,6 +85,14 @@ impl Config {
     pub fn check(&self) -> Result<(), Trouble> {
         Target::parse(self).map(drop)
     }
+
+    /// The host and the port that the address names, and whether that is this machine alone.
+    ///
+    /// # Errors
+    /// As [`Config::check`].
+    pub fn points_at(&self) -> Result<(String, u16, bool), Trouble> {
+        Target::parse(self).map(|target| (target.host, target.port, target.loopback))
+    }
 }
 
 /// Where the address points, after the rules for it were checked.

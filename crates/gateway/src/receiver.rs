@@ -210,6 +210,8 @@ pub struct Server {
     pub boot_id: Option<String>,
     /// The strongest evidence this gateway can give for a turn.
     pub best_evidence: Option<Evidence>,
+    /// What it granted, e.g. `operator.write`.
+    pub scopes: Vec<String>,
 }
 
 /// Opens connections to one gateway.

@@ -5,6 +5,7 @@
 //! `hold/` ever goes by itself, nor the log that such an entry speaks of.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use spool_seeded::Bug;
@@ -29,19 +30,20 @@ impl Spool {
     /// # Errors
     /// [`Error::Io`] when the directory cannot be listed.
     pub fn sweep_tmp(&self, now_ms: u64) -> Result<usize, Error> {
+        let old = self.old_tmp(now_ms)?;
+        Ok(old.iter().filter(|path| self.fs().remove(path).is_ok()).count())
+    }
+
+    /// What [`Spool::sweep_tmp`] would remove.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn old_tmp(&self, now_ms: u64) -> Result<Vec<PathBuf>, Error> {
         let mut old = Vec::new();
         let dir = self.dir(Dir::Tmp);
         self.each_old(Dir::Tmp, now_ms, TMP_AGE, &mut |name| old.push(dir.join(name)))?;
-        let mut gone = 0;
-        for path in old {
-            if is_live(&path) && !spool_seeded::is(Bug::TmpSweepLive) {
-                continue;
-            }
-            if self.fs().remove(&path).is_ok() {
-                gone += 1;
-            }
-        }
-        Ok(gone)
+        old.retain(|path| !is_live(path) || spool_seeded::is(Bug::TmpSweepLive));
+        Ok(old)
     }
 
     /// Removes reasons without an entry, and half-written ones, that are older than leftovers in `tmp/` may be; returns

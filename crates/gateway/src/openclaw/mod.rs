@@ -27,6 +27,7 @@ use serde_json::value::RawValue;
 use crate::client::{CallError, Client};
 pub use crate::config::{Config, Deadlines};
 use crate::connect::{self, Memory};
+use crate::frame::one_line;
 use crate::receiver::{
     Connector, Delivery, Evidence, Gateway, Look, Mode, Probe, Reply, Server, Session, Trouble,
 };
@@ -60,7 +61,9 @@ impl Connector for OpenClawConnector {
         let up = connect::connect(&self.config, &self.memory).await?;
         let modern = up.hello.has(&["sessions.describe", "sessions.messages.subscribe", "agent.wait"]);
         let searches = up.hello.has(&["sessions.search"]);
+        let scopes = up.hello.scopes.iter().map(|scope| up.known.redact(one_line(scope)));
         let server = Server {
+            scopes: scopes.collect(),
             version: up.hello.version,
             protocol: up.hello.protocol,
             boot_id: up.hello.boot_id,
