@@ -21,6 +21,7 @@ mod operator;
 mod put;
 mod run;
 mod session;
+mod status;
 mod support;
 mod torture;
 mod wait;

@@ -40,6 +40,8 @@ pub struct Args {
     pub verbose: bool,
     pub quiet: bool,
     pub stay: bool,
+    pub html: Option<OsString>,
+    pub metrics: Option<OsString>,
     pub apply: bool,
     pub check: bool,
     pub remove: bool,
@@ -148,6 +150,8 @@ impl Args {
             "verbose" => self.verbose = true,
             "quiet" => self.quiet = true,
             "stay" => self.stay = true,
+            "html" => self.html = Some(parser.value()?),
+            "metrics" => self.metrics = Some(place(parser)?),
             "apply" => self.apply = true,
             "check" => self.check = true,
             "remove" => self.remove = true,
@@ -161,6 +165,16 @@ impl Args {
         }
         Ok(())
     }
+}
+
+/// What follows an option that may stand alone: `--metrics`, `--metrics=FILE`, `--metrics FILE`; `-` is stdout.
+fn place(parser: &mut lexopt::Parser) -> Result<OsString, lexopt::Error> {
+    if let Some(value) = parser.optional_value() {
+        return Ok(value);
+    }
+    let is_place = |word: &std::ffi::OsStr| word == "-" || !word.as_encoded_bytes().starts_with(b"-");
+    let follows = parser.try_raw_args().is_some_and(|rest| rest.peek().is_some_and(is_place));
+    if follows { parser.value() } else { Ok("-".into()) }
 }
 
 struct StateWord(Dir);
@@ -322,6 +336,12 @@ fn check(verb: &Verb, used: &[&'static Opt], args: &Args) -> Result<(), String> 
     if verb.name == "adapt" {
         check_adapt(args)?;
     }
+    if verb.name == "status" {
+        let forms = [args.json, args.check, args.html.is_some(), args.metrics.is_some()];
+        if forms.into_iter().filter(|is| *is).count() > 1 {
+            return Err("--json, --html, --metrics and --check: one of them".to_owned());
+        }
+    }
     if args.until_cut && args.after_cut.is_some() {
         return Err("--until-cut and --after-cut: one before the power cut, one after it".to_owned());
     }
@@ -422,6 +442,11 @@ mod tests {
         assert_eq!(a.session.as_deref(), Some("k"));
         assert_eq!(args("retry a b").ids, ["a", "b"]);
         assert!(args("retry --all").all);
+        for (said, place) in
+            [("--metrics", "-"), ("--metrics -", "-"), ("--metrics f", "f"), ("--metrics=f", "f")]
+        {
+            assert_eq!(args(&format!("status {said} --spool x")).metrics, Some(place.into()), "{said}");
+        }
         assert_eq!(args("list --state running").state, Some(Dir::Runs));
         assert_eq!(args("adapt codex --codex-home a --codex-home b").codex_homes.len(), 2);
         for (said, seconds) in [("90", 90), ("90s", 90), ("5m", 300), ("1h", 3600), ("2000ms", 2)] {
@@ -471,6 +496,8 @@ mod tests {
             ("adapt codex --apply --remove", "one of them"),
             ("adapt claude --codex-home x", "does not go with claude"),
             ("adapt claude --json", "goes with --check"),
+            ("status --json --check", "one of them"),
+            ("status --html", "missing argument"),
         ] {
             let why = call(line).unwrap_err();
             assert!(why.contains(says) && why.contains("--help"), "{line}: {why}");

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 
 use spool_drain::{Options, Summary};
@@ -17,6 +18,7 @@ use tracing::level_filters::LevelFilter;
 use crate::Failure;
 use crate::args::Args;
 use crate::discover;
+use crate::status::serve;
 
 /// Runs the agent.
 ///
@@ -28,7 +30,14 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     keep_to_itself();
     let config = discover::gateway(args, &locate::process_env)?;
     config.check().map_err(|trouble| Failure::new(exit::CONFIG, trouble.reason))?;
+    let metrics = metrics_at(args)?.map(serve::listen).transpose()?;
     let spool = Spool::create(&crate::spool_dir(args)?)?;
+    if let Some(listener) = metrics {
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!("serving metrics on http://{address}/metrics");
+        }
+        serve::start(listener, spool.clone())?;
+    }
     let options = Options { once: args.once, ..Options::default() };
     tracing::info!(spool = %spool.root().display(), gateway = %config.url, "draining");
     let connector = OpenClawConnector::new(config);
@@ -39,6 +48,18 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     let Summary { delivered, dead, held, left, .. } = summary;
     tracing::info!(delivered, dead, held, left, "ended");
     if args.once { once(&summary) } else { Ok(exit::OK) }
+}
+
+/// Where the metrics are served, if they are.
+fn metrics_at(args: &Args) -> Result<Option<SocketAddr>, Failure> {
+    let Some(said) = &args.metrics else { return Ok(None) };
+    let address = said.to_str().and_then(|said| said.parse().ok());
+    address.map(Some).ok_or_else(|| {
+        Failure::new(
+            exit::USAGE,
+            format!("--metrics {said:?} is no address and port; say e.g. --metrics 127.0.0.1:9469"),
+        )
+    })
 }
 
 /// The token passes through this process: no core dump of it, and no other process of this user may look into it or

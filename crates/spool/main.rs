@@ -3,15 +3,17 @@
 //! One file for each verb; this one only hands the command line over and turns failures into one sentence and an exit
 //! number. What it keeps true for all verbs:
 //!
-//! - data goes to stdout, words go to stderr as `spool: ...`; nothing is ever coloured, so `NO_COLOR` is honoured;
+//! - data goes to stdout, words go to stderr as `spool: ...`; only `status` and `watch` are ever coloured, on a terminal and without
+//!   `NO_COLOR`;
 //! - a reader that hangs up (`spool list | head`) is no failure;
 //! - what a record says is stripped of control characters before a terminal sees it;
 //! - verbs that change something are renames, so they work with the agent up or down.
 //!
 //! The rooms: `verbs` (what can be said), `args` (what was said), `help` and `suggest`; `find` and `filter` (which
 //! entries are meant), `history` (what the journal knows
-//! of it), `view` (how it is shown), `runs` (jobs in progress), `when` (times); `discover` and `openclaw_config` (where
-//! the gateway is and what opens it); then the verbs, of which `adapt` (other programs' configuration),
+//! of it), `tail` (what is added to it), `view` (how it is shown), `lane` (entries by their session), `runs` (jobs in
+//! progress), `when` (times), `terminal` (its width and colours); `discover` and `openclaw_config` (where the gateway is
+//! and what opens it); then the verbs, of which `adapt` (other programs' configuration), `status` (in all its forms),
 //! `doctor` (all that deliveries need) and `torture` (the promises of the file system) have rooms of their own.
 
 mod adapt;
@@ -25,6 +27,7 @@ mod filter;
 mod find;
 mod help;
 mod history;
+mod lane;
 mod list;
 mod openclaw_config;
 mod operate;
@@ -35,6 +38,8 @@ mod session;
 mod show;
 mod status;
 mod suggest;
+mod tail;
+mod terminal;
 mod torture;
 mod transfer;
 mod verbs;
@@ -116,6 +121,8 @@ fn run(call: Call) -> Result<u8, Failure> {
         Call::Verb("session", args) => session::run(&args, &mut out)?,
         Call::Verb("doctor", args) => doctor::run(&args, &mut out)?,
         Call::Verb("drain", args) => drain::run(&args)?,
+        // For a monitor, a spool that cannot be opened is an answer too.
+        Call::Verb("status", args) => status::run(&args, &mut out)?,
         Call::Verb("torture", args) => torture::run(&args, &mut out)?,
         Call::Verb("demo", args) => {
             drop(out);
@@ -130,7 +137,6 @@ fn run(call: Call) -> Result<u8, Failure> {
             match verb {
                 "list" => list::run(&spool, &args, &mut out)?,
                 "show" => show::run(&spool, &args, &mut out)?,
-                "status" => status::run(&spool, &args, &mut out)?,
                 "audit" => audit::run(&spool, &args, &mut out)?,
                 "prune" => prune::run(&spool, &args, &mut out)?,
                 "export" => transfer::export(&spool, &args, &mut out)?,

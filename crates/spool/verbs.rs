@@ -103,7 +103,17 @@ pub const OPTIONS: &[Opt] = &[
     opt("verbose", "", "say more on stderr; SPOOL_LOG sets the level exactly"),
     opt("quiet", "", "say only warnings and errors on stderr"),
     opt("apply", "", "write it into the runner's own configuration; a backup is kept beside the file"),
-    opt("check", "", "tell whether it is there: exit 0, or 1 if something is missing"),
+    opt(
+        "check",
+        "",
+        "adapt: tell whether it is there (exit 0, or 1 if something is missing); status: one line for a monitor",
+    ),
+    opt("html", "FILE", "write a static page into FILE, which is replaced as a whole; - is stdout"),
+    opt(
+        "metrics",
+        "[FILE|ADDRESS]",
+        "status: print OpenMetrics text, or replace FILE by it; drain: serve it, e.g. on 127.0.0.1:9469",
+    ),
     opt("remove", "", "take out exactly what --apply put in"),
     opt(
         "codex-home",
@@ -142,8 +152,9 @@ pub const VERBS: &[Verb] = &[
          The token is that of --token-file, else SPOOL_TOKEN_FILE, SPOOL_TOKEN, OPENCLAW_GATEWAY_TOKEN,\n\
          OPENCLAW_GATEWAY_PASSWORD, else gateway.auth of OpenClaw's own configuration.\n\
          With --once it exits 0 when nothing deliverable is left, 75 when records stay because the gateway\n\
-         is away, 78 when the gateway refused the token.",
-        &["spool", "once", "gateway", "token-file", "fingerprint", "admin", "verbose", "quiet"],
+         is away, 78 when the gateway refused the token.\n\
+         With --metrics ADDRESS it serves /metrics to this machine alone.",
+        &["spool", "once", "gateway", "token-file", "fingerprint", "admin", "metrics", "verbose", "quiet"],
     ),
     verb(
         "list",
@@ -163,8 +174,10 @@ pub const VERBS: &[Verb] = &[
         "status",
         Takes::Nothing,
         "tell how the spool and its agent are",
-        "Exits 0 when all is well, 1 when something wants attention, 3 when no agent is running.",
-        &["spool", "json"],
+        "Exits 0 when all is well, 1 when something wants attention, 3 when no agent is running.\n\
+         With --check: one line, 0 ok, 1 warning, 2 critical, 3 unknown, as Nagios and its kin have it.\n\
+         With --html or --metrics: 0 when that was written.",
+        &["spool", "json", "check", "html", "metrics"],
     ),
     verb(
         "doctor",

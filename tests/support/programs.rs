@@ -101,11 +101,17 @@ pub struct Agent {
 impl Agent {
     /// Starts one on this spool for this gateway, with the token in `token` of the spool's home.
     pub fn start(spool: &TempSpool, gateway: &FakeThread) -> Agent {
+        Agent::start_with(spool, gateway, &[])
+    }
+
+    /// The same, with more options.
+    pub fn start_with(spool: &TempSpool, gateway: &FakeThread, more: &[&str]) -> Agent {
         let log = spool.home().join("agent.log");
         let stderr = File::options().create(true).append(true).open(&log).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_spool"))
             .args(drain_args(&gateway.url()))
             .arg(spool.home().join("token"))
+            .args(more)
             .env_clear()
             .env("HOME", spool.home())
             .env("SPOOL_DIR", spool.spool.root())

@@ -32,9 +32,12 @@ use crate::footing::{self, Footing};
 use crate::lanes::{Lanes, Quiet};
 use crate::options::Options;
 use crate::runs::{Routed, Seen};
-use crate::status::{self, AgentStatus, GatewayStatus};
+use crate::status::{self, AgentStatus, GatewayStatus, Troubled};
 use crate::sweep::Stuck;
 use crate::watch::{Doorbell, WatchState};
+
+/// How many sessions in trouble the status names. A session key is bounded, so the file stays readable.
+const MAX_TROUBLED: usize = 20;
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -488,10 +491,17 @@ where
         let is_news = self.told.as_ref().is_none_or(|(told, at)| {
             told.gateway.state != status.gateway.state
                 || told.gateway.reason != status.gateway.reason
+                || (told.lanes_in_trouble != status.lanes_in_trouble && at.elapsed() > Duration::from_secs(1))
                 || (told.in_flight != status.in_flight && at.elapsed() > Duration::from_secs(1))
                 || at.elapsed() > Duration::from_secs(10)
         });
         if is_news {
+            let troubled = self.lanes.troubled(MAX_TROUBLED).into_iter().map(|(session, at)| {
+                let wait = at.saturating_duration_since(Instant::now()).as_millis();
+                let next_try = status.updated_at.saturating_add(u64::try_from(wait).unwrap_or(0));
+                Troubled { session_key: session.to_string(), next_try }
+            });
+            let status = AgentStatus { troubled: troubled.collect(), ..status };
             let _written = status::write(self.spool, &status);
             self.told = Some((status, Instant::now()));
         }
@@ -526,6 +536,7 @@ where
             in_flight: self.flights.len(),
             waiting: self.lanes.len() + self.fresh.len() + self.deferred.len(),
             lanes_in_trouble: self.lanes.in_trouble(),
+            troubled: Vec::new(),
             watch: match doorbell.state() {
                 WatchState::Native => "native".into(),
                 WatchState::Polling { reason } => reason.clone(),

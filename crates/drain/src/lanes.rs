@@ -164,6 +164,16 @@ impl Lanes {
         self.lanes.values().filter(|lane| lane.troubles > 0).count()
     }
 
+    /// The lanes in trouble of their own and when each is tried next, at most so many, the soonest first.
+    pub fn troubled(&self, most: usize) -> Vec<(Arc<str>, Instant)> {
+        let waits = |(key, lane): (&Arc<str>, &Lane)| Some((key.clone(), lane.not_before?));
+        let mut troubled: Vec<_> =
+            self.lanes.iter().filter(|(_, lane)| lane.troubles > 0).filter_map(waits).collect();
+        troubled.sort_by_key(|(_, at)| *at);
+        troubled.truncate(most);
+        troubled
+    }
+
     fn lane(&mut self, session: &str, now: Instant) -> &mut Lane {
         let key = match self.lanes.get_key_value(session) {
             Some((key, _)) => key.clone(),
@@ -400,6 +410,8 @@ mod tests {
         assert_eq!(&*session, "t");
         assert_eq!(lanes.next(after(now, 999), 10), None);
         assert_eq!(lanes.in_trouble(), 1);
+        assert_eq!(lanes.troubled(5).len(), 1);
+        assert!(lanes.troubled(0).is_empty());
         assert_eq!(&*lanes.next(after(now, 1000), 10).unwrap().0, "s");
         lanes.well(&s);
         assert_eq!(lanes.in_trouble(), 0);

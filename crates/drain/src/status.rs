@@ -23,8 +23,20 @@ pub struct AgentStatus {
     pub waiting: usize,
     /// Sessions that cannot be delivered to at present.
     pub lanes_in_trouble: usize,
+    /// The first of those sessions, those that are tried next first.
+    pub troubled: Vec<Troubled>,
     /// How it notices new files: `native`, or why it polls.
     pub watch: String,
+}
+
+/// A session that cannot be delivered to at present, for a reason of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Troubled {
+    /// Which.
+    pub session_key: String,
+    /// When it is tried next.
+    pub next_try: u64,
 }
 
 /// The gateway, as the agent sees it.
