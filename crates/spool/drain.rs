@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 
+use spool_drain::supervisor::Supervisor;
 use spool_drain::{Options, Summary};
 use spool_gateway::openclaw::OpenClawConnector;
 use spooldir::{Spool, exit, locate};
@@ -38,7 +39,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         }
         serve::start(listener, spool.clone())?;
     }
-    let options = Options { once: args.once, ..Options::default() };
+    let options = Options { once: args.once, supervisor: supervisor(), ..Options::default() };
     tracing::info!(spool = %spool.root().display(), gateway = %config.url, "draining");
     let connector = OpenClawConnector::new(config);
     let summary = runtime()?.block_on(async {
@@ -59,6 +60,15 @@ fn metrics_at(args: &Args) -> Result<Option<SocketAddr>, Failure> {
             exit::USAGE,
             format!("--metrics {said:?} is no address and port; say e.g. --metrics 127.0.0.1:9469"),
         )
+    })
+}
+
+/// The service manager, if one started us. It starts what does not speak to it anew, so a socket that cannot be used
+/// is said, and is no reason to end.
+fn supervisor() -> Supervisor {
+    Supervisor::from_env(&locate::process_env).unwrap_or_else(|e| {
+        tracing::warn!("cannot speak to the service manager at NOTIFY_SOCKET: {e}");
+        Supervisor::default()
     })
 }
 

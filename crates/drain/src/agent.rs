@@ -185,6 +185,7 @@ where
     let started = Instant::now();
     let mut stop_at: Option<Instant> = None;
     let mut rung = true;
+    let mut is_ready = false;
     loop {
         let now = Instant::now();
         agent.polling = matches!(doorbell.state(), WatchState::Polling { .. });
@@ -201,6 +202,10 @@ where
             agent.dispatch(now);
         }
         agent.write_down(&doorbell);
+        options.supervisor.alive();
+        if !std::mem::replace(&mut is_ready, true) {
+            options.supervisor.ready();
+        }
         if let Some(at) = stop_at {
             if agent.flights.is_empty() || now >= at {
                 break;
@@ -215,6 +220,7 @@ where
             biased;
             () = &mut shutdown, if stop_at.is_none() => {
                 info!("stopping; {} deliveries under way", agent.flights.len());
+                options.supervisor.stopping();
                 stop_at = Some(Instant::now() + options.grace);
                 Happened::Stop
             }
@@ -452,6 +458,9 @@ where
             wake = wake.min(now + Duration::from_secs(1));
         }
         wake = wake.min(self.runs_due().unwrap_or(wake));
+        if let Some(every) = self.options.supervisor.feed_every() {
+            wake = wake.min(now + every);
+        }
         if let Some(ready) = self.lanes.next_ready() {
             let room = if self.has_room(now) { Some(now) } else { self.next_room(now) };
             wake = wake.min(room.map_or(wake, |room| room.max(ready)));
@@ -503,6 +512,7 @@ where
             });
             let status = AgentStatus { troubled: troubled.collect(), ..status };
             let _written = status::write(self.spool, &status);
+            self.options.supervisor.status(&status.line());
             self.told = Some((status, Instant::now()));
         }
     }

@@ -68,8 +68,10 @@ pub(crate) async fn look(
         let why = error.to_string();
         if told.as_ref() != Some(&why) {
             warn!("{why}; nothing is taken in, sent or retired until that is mended");
-            told = Some(why);
+            told = Some(why.clone());
         }
+        options.supervisor.status(&why);
+        options.supervisor.alive();
         let Some(shutdown) = &mut shutdown else { return Ok(Footing::Nowhere) };
         tokio::select! {
             () = shutdown.as_mut() => return Ok(Footing::Nowhere),

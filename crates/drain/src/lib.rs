@@ -7,7 +7,7 @@
 //! - [`attempt`]: one attempt at a delivery: look, probe, send, prove; [`verdict`]: what it came to;
 //! - [`lanes`]: who goes next; [`retry`] and [`breaker`]: when; [`options`]: all settings;
 //! - [`render`]: what the session reads;
-//! - [`watch`]: the doorbell; [`status`]: what the agent says of itself.
+//! - [`watch`]: the doorbell; [`status`]: what the agent says of itself; [`supervisor`]: and to whom, if it is a service.
 
 pub mod agent;
 pub mod attempt;
@@ -21,6 +21,7 @@ pub mod retry;
 mod runs;
 mod settle;
 pub mod status;
+pub mod supervisor;
 mod sweep;
 pub mod verdict;
 pub mod watch;

@@ -6,6 +6,7 @@ use crate::attempt::Patience;
 use crate::breaker;
 use crate::render;
 use crate::retry;
+use crate::supervisor::Supervisor;
 
 /// How an agent works.
 #[derive(Debug, Clone)]
@@ -43,6 +44,8 @@ pub struct Options {
     pub text: render::Limits,
     /// What is told to people when their agent could not answer, tried at most so often.
     pub tell_attempts: u32,
+    /// The service manager that is told how it goes.
+    pub supervisor: Supervisor,
 }
 
 impl Default for Options {
@@ -64,6 +67,7 @@ impl Default for Options {
             breaker: breaker::Limits::default(),
             text: render::Limits::default(),
             tell_attempts: 3,
+            supervisor: Supervisor::default(),
         }
     }
 }

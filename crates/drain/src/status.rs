@@ -57,6 +57,19 @@ pub struct GatewayStatus {
     pub protocol: Option<u32>,
 }
 
+impl AgentStatus {
+    /// One line for the service manager: the gateway, and how much waits for it.
+    pub fn line(&self) -> String {
+        let GatewayStatus { state, reason, .. } = &self.gateway;
+        let why = reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let trouble = match self.lanes_in_trouble {
+            0 => String::new(),
+            n => format!(", {n} sessions in trouble"),
+        };
+        format!("gateway {state}{why}; {} waiting, {} under way{trouble}", self.waiting, self.in_flight)
+    }
+}
+
 /// The name of the file.
 pub const FILE: &str = "agent.json";
 
