@@ -20,6 +20,7 @@ mod lost;
 mod operator;
 mod put;
 mod run;
+mod service;
 mod session;
 mod status;
 mod support;

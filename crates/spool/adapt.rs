@@ -9,7 +9,7 @@
 //! runner has what where), `toml` and `json` (the edits), `command` (our line in them), `file` (the file itself).
 
 mod command;
-mod file;
+pub mod file;
 mod json;
 mod toml;
 mod tools;

@@ -9,6 +9,7 @@ use lexopt::prelude::{Long, Short, Value, ValueExt};
 use spooldir::Dir;
 use spooldir::record::Status;
 
+use crate::service::ACTIONS;
 use crate::suggest::closest;
 use crate::verbs::{OPTIONS, Opt, RUNNING, Takes, VERBS, Verb};
 use crate::when;
@@ -42,6 +43,8 @@ pub struct Args {
     pub stay: bool,
     pub html: Option<OsString>,
     pub metrics: Option<OsString>,
+    pub print: bool,
+    pub follow: bool,
     pub apply: bool,
     pub check: bool,
     pub remove: bool,
@@ -152,6 +155,8 @@ impl Args {
             "stay" => self.stay = true,
             "html" => self.html = Some(parser.value()?),
             "metrics" => self.metrics = Some(place(parser)?),
+            "print" => self.print = true,
+            "follow" => self.follow = true,
             "apply" => self.apply = true,
             "check" => self.check = true,
             "remove" => self.remove = true,
@@ -310,6 +315,12 @@ fn check(verb: &Verb, used: &[&'static Opt], args: &Args) -> Result<(), String> 
         (Takes::File, [] | [_, _, ..]) => {
             return Err(format!("{} takes one file, or - for standard input", verb.name));
         }
+        (Takes::Action, words) => {
+            if let [] | [_, _, ..] = words {
+                return Err(format!("{} takes one of {}", verb.name, ACTIONS.join(", ")));
+            }
+            check_service(&words[0], used)?;
+        }
         (Takes::Many, []) => return Err(format!("{} wants an id", verb.name)),
         (Takes::ManyOrAll, ids) if ids.is_empty() != args.all => {
             return Err(format!("{} wants ids or --all, one of them", verb.name));
@@ -358,6 +369,23 @@ fn check(verb: &Verb, used: &[&'static Opt], args: &Args) -> Result<(), String> 
         return Err("--verbose and --quiet contradict each other".to_owned());
     }
     Ok(())
+}
+
+fn check_service(action: &str, used: &[&'static Opt]) -> Result<(), String> {
+    if !ACTIONS.contains(&action) {
+        let close = closest(action, ACTIONS.iter().copied());
+        return Err(format!("a service can do {}, not {action:?}{close}", ACTIONS.join(", ")));
+    }
+    let goes = |option: &str| match option {
+        "print" => true,
+        "follow" => action == "logs",
+        "json" => action == "status",
+        _ => action == "install",
+    };
+    match used.iter().find(|o| !goes(o.name)) {
+        Some(stray) => Err(format!("--{} does not go with service {action}", stray.name)),
+        None => Ok(()),
+    }
 }
 
 fn check_adapt(args: &Args) -> Result<(), String> {
@@ -423,6 +451,9 @@ mod tests {
                 };
                 let id = match verb.takes {
                     Takes::Tool => "codex",
+                    Takes::Action if *name == "follow" => "logs",
+                    Takes::Action if *name == "json" => "status",
+                    Takes::Action => "install",
                     Takes::One | Takes::Many | Takes::File => "some-id",
                     Takes::ManyOrAll if *name != "all" => "some-id",
                     _ => "",
@@ -492,6 +523,10 @@ mod tests {
             ("session --timeout 5s", "goes with --ping"),
             ("session --ping --timeout soon", "a whole number"),
             ("adapt a b", "one runner"),
+            ("service", "one of install"),
+            ("service intsall", "; is it install?"),
+            ("service stop --admin", "does not go with service stop"),
+            ("service install --json", "does not go with service install"),
             ("adapt --apply", "wants a runner"),
             ("adapt codex --apply --remove", "one of them"),
             ("adapt claude --codex-home x", "does not go with claude"),

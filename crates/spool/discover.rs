@@ -113,7 +113,8 @@ fn check_private(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn identity_dir(env: Env<'_>) -> Option<PathBuf> {
+/// Where the identity is kept, if there is a home.
+pub fn identity_dir(env: Env<'_>) -> Option<PathBuf> {
     let var = |name: &str| env(name).map(PathBuf::from).filter(|p| p.is_absolute());
     let config = var("XDG_CONFIG_HOME").or_else(|| var("HOME").map(|home| home.join(".config")));
     config.map(|dir| dir.join("spool/identity"))

@@ -23,6 +23,7 @@ fn usage(verb: &Verb) -> String {
         Takes::Many => " ID...",
         Takes::ManyOrAll => " (ID... | --all)",
         Takes::File => " FILE",
+        Takes::Action => " ACTION",
         Takes::Anything => " ARGS...",
     };
     let options = if verb.options.is_empty() { "" } else { " [OPTIONS]" };

@@ -14,7 +14,8 @@
 //! of it), `tail` (what is added to it), `view` (how it is shown), `lane` (entries by their session), `runs` (jobs in
 //! progress), `when` (times), `terminal` (its width and colours); `discover` and `openclaw_config` (where the gateway is
 //! and what opens it); then the verbs, of which `adapt` (other programs' configuration), `status` (in all its forms),
-//! `doctor` (all that deliveries need) and `torture` (the promises of the file system) have rooms of their own.
+//! `doctor` (all that deliveries need), `service` (the agent as one) and `torture` (the promises of the file system)
+//! have rooms of their own.
 
 mod adapt;
 mod args;
@@ -34,6 +35,7 @@ mod operate;
 mod prune;
 mod reroute;
 mod runs;
+mod service;
 mod session;
 mod show;
 mod status;
@@ -123,6 +125,7 @@ fn run(call: Call) -> Result<u8, Failure> {
         Call::Verb("drain", args) => drain::run(&args)?,
         // For a monitor, a spool that cannot be opened is an answer too.
         Call::Verb("status", args) => status::run(&args, &mut out)?,
+        Call::Verb("service", args) => service::run(&args, &mut out)?,
         Call::Verb("torture", args) => torture::run(&args, &mut out)?,
         Call::Verb("demo", args) => {
             drop(out);

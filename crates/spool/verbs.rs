@@ -43,6 +43,8 @@ pub enum Takes {
     Many,
     /// One id or more, or `--all`.
     ManyOrAll,
+    /// What to do with the service.
+    Action,
     /// A file, or `-` for standard input.
     File,
     /// Whatever another program takes.
@@ -129,6 +131,8 @@ pub const OPTIONS: &[Opt] = &[
     opt("after-cut", "NUMBER", "judge what is left, by the last number that was said before the cut"),
     opt("ping", "", "send a record there and tell what became of it"),
     opt("timeout", "DURATION", "how long to wait, e.g. 30s, 5m, 1h [2m]"),
+    opt("print", "", "print the unit, or what the service manager would be asked, and do nothing"),
+    opt("follow", "", "logs: go on with what is said from now on, until Ctrl-C"),
     opt("stay", "", "leave gateway and agent running afterwards, to be tried by hand, until Ctrl-C"),
 ];
 
@@ -265,6 +269,16 @@ pub const VERBS: &[Verb] = &[
         "Exits 0 when there is one, 78 when there is none. With --ping: 0 delivered, 75 not yet (the record is\n\
          safe and waits), 69 when it is held or dead. The session's agent answers a ping like any record.",
         &["spool", "session", "ping", "timeout", "json"],
+    ),
+    verb(
+        "service",
+        Takes::Action,
+        "have the agent run as a service of yours: from login on, started again whatever happens",
+        "ACTION is one of install, uninstall, start, stop, restart, status, logs. install takes the options of drain,\n\
+         makes a unit of systemd (on macOS an agent of launchd), and starts it; installing again renews it. The\n\
+         token has to be in a file, or in OpenClaw's own configuration.\n\
+         status exits 0 when it runs, 1 when its unit is not what install would make, 3 when it does not run.",
+        &["spool", "gateway", "token-file", "fingerprint", "admin", "print", "follow", "json"],
     ),
     verb(
         "torture",
