@@ -39,6 +39,17 @@ impl Spool {
     /// [`Error::BadRecord`], [`Error::Conflict`], [`Error::Io`] when nothing was published, [`Error::Unknown`] when
     /// that cannot be said.
     pub fn publish(&self, id: &Id, bytes: &[u8], fresh: bool) -> Result<Published, Error> {
+        self.publish_with(id, bytes, fresh, || self.fs().sync_dir(&self.dir(Dir::New)))
+    }
+
+    /// As [`Spool::publish`]; `flush` flushes `new/`, and is called once the name is there.
+    pub(crate) fn publish_with(
+        &self,
+        id: &Id,
+        bytes: &[u8],
+        fresh: bool,
+        flush: impl FnOnce() -> io::Result<()>,
+    ) -> Result<Published, Error> {
         match Record::parse(bytes) {
             // A later version is not ours to judge; the agent will hold it.
             Ok(_) | Err(Flaw::Version(_)) => {}
@@ -50,8 +61,8 @@ impl Spool {
         }
         match self.link_new(bytes, &path) {
             Ok(()) if is(Bug::NoDirsync) => {}
-            Ok(()) if is(Bug::DirsyncErrorIgnored) => drop(self.sync(Dir::New, id)),
-            Ok(()) => self.sync(Dir::New, id)?,
+            Ok(()) if is(Bug::DirsyncErrorIgnored) => drop(flush()),
+            Ok(()) => flush().map_err(|source| self.unflushed(Dir::New, id, source))?,
             // The name was asked for and something else than a clear no came back (a network file system may do what
             // it was told and then report an error).
             Err(Error::Io { verb: "publish", path, source }) if !is_clear(&source) => {
@@ -107,13 +118,11 @@ impl Spool {
     }
 
     fn sync(&self, dir: Dir, id: &Id) -> Result<(), Error> {
-        let path = self.dir(dir);
-        self.fs().sync_dir(&path).map_err(|source| Error::Unknown {
-            verb: "flush",
-            path,
-            id: id.to_string(),
-            source,
-        })
+        self.fs().sync_dir(&self.dir(dir)).map_err(|source| self.unflushed(dir, id, source))
+    }
+
+    fn unflushed(&self, dir: Dir, id: &Id, source: io::Error) -> Error {
+        Error::Unknown { verb: "flush", path: self.dir(dir), id: id.to_string(), source }
     }
 
     /// Flushes what an entry owes its presence to. Whoever published it may have died before the flush, and no later

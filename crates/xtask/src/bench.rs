@@ -33,7 +33,7 @@ fn all(args: Vec<OsString>) -> Outcome<ExitCode> {
     let built = target_dir().join("release");
     build(&["--release", "--package", "spool", "--bins"], false)?;
     build(&["--release", "--package", "spool-bench", "--bins"], false)?;
-    for program in ["spool", "spool-put", "spool-run", "bench"] {
+    for program in ["spool", "spool-put", "spool-run", "bench", "writer"] {
         replace(&built.join(program), &programs.join(program))?;
     }
     let built = target_dir().join(TARGET).join("tiny");

@@ -2,7 +2,16 @@
 
 use crate::report::Chapter;
 
+mod publish;
 mod put;
 
 /// All chapters, in the order they are run and told of.
-pub const ALL: &[Chapter] = &[put::CHAPTER];
+pub const ALL: &[Chapter] = &[put::CHAPTER, publish::CHAPTER];
+
+/// A record of 1 KiB.
+pub fn record() -> Vec<u8> {
+    let mut record = br#"{"sessionKey":"agent:main:main","status":"ok","label":"bench","text":""#.to_vec();
+    record.resize(1022, b'x');
+    record.extend_from_slice(b"\"}");
+    record
+}

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::bench::{Bench, Outcome};
+use crate::chapters::record;
 use crate::checks::{Aim, Check};
 use crate::counts::{Counts, wait};
 use crate::report::{Chapter, Findings, Table};
@@ -19,14 +20,6 @@ pub const CHAPTER: Chapter = Chapter { name: "put", about: "one spool-put agains
 
 /// How many in a turn.
 const TURN: usize = 10;
-
-/// A record of 1 KiB.
-pub fn record() -> Vec<u8> {
-    let mut record = br#"{"sessionKey":"agent:main:main","status":"ok","label":"bench","text":""#.to_vec();
-    record.resize(1022, b'x');
-    record.extend_from_slice(b"\"}");
-    record
-}
 
 /// Runs a program to its end with this stdin; its stdout and stderr go nowhere.
 ///
