@@ -26,6 +26,7 @@ mod status;
 mod support;
 mod torture;
 mod wait;
+mod watch;
 
 #[test]
 fn no_file_of_tests_is_forgotten() {

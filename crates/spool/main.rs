@@ -46,12 +46,14 @@ mod torture;
 mod transfer;
 mod verbs;
 mod view;
+mod watch;
 mod when;
 
 use std::io::{self, BufWriter, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use spooldir::{Spool, exit, locate};
 
@@ -101,8 +103,30 @@ fn main() -> ExitCode {
     ExitCode::from(failure.exit)
 }
 
+/// What was said while there was no stderr to say it on.
+static KEPT: Mutex<Option<Vec<String>>> = Mutex::new(None);
+/// How many sentences are kept.
+const MAX_KEPT: usize = 100;
+
+/// Keeps from now on what would be said on stderr, because the screen is somebody's canvas; or says it again.
+pub fn keep_complaints(keep: bool) {
+    *KEPT.lock().unwrap_or_else(PoisonError::into_inner) = keep.then(Vec::new);
+}
+
+/// What was kept since the last time.
+pub fn kept_complaints() -> Vec<String> {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.as_mut().map(std::mem::take).unwrap_or_default()
+}
+
 /// Says one sentence to the person.
 pub fn complain(message: &str) {
+    if let Some(kept) = KEPT.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if kept.len() < MAX_KEPT {
+            kept.push(message.to_owned());
+        }
+        return;
+    }
     // Where stderr is closed there is nobody left to tell.
     let _told = writeln!(io::stderr(), "spool: {message}").is_ok();
 }
@@ -140,6 +164,7 @@ fn run(call: Call) -> Result<u8, Failure> {
             match verb {
                 "list" => list::run(&spool, &args, &mut out)?,
                 "show" => show::run(&spool, &args, &mut out)?,
+                "watch" => watch::run(&spool, &args, &mut out)?,
                 "audit" => audit::run(&spool, &args, &mut out)?,
                 "prune" => prune::run(&spool, &args, &mut out)?,
                 "export" => transfer::export(&spool, &args, &mut out)?,

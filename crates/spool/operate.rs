@@ -94,7 +94,10 @@ impl Outcome {
 }
 
 /// Does it, and looks again when somebody else moved the entry in between.
-fn persist(verb: &str, spool: &Spool, name: &str, args: &Args) -> Result<Outcome, Failure> {
+///
+/// # Errors
+/// When there is no such entry, its state does not allow it, or the disk refuses it.
+pub fn persist(verb: &str, spool: &Spool, name: &str, args: &Args) -> Result<Outcome, Failure> {
     let mut last = None;
     for _pass in 0..3 {
         let mut entry = find::resolve(spool, name)?;

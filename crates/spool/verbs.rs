@@ -193,6 +193,15 @@ pub const VERBS: &[Verb] = &[
         &["spool", "fix", "gateway", "token-file", "fingerprint", "admin", "json"],
     ),
     verb(
+        "watch",
+        Takes::Nothing,
+        "watch lanes, deliveries and the journal live, and decide with keys",
+        "Keys: up and down select an entry, enter shows it, r tries it again, h holds or releases it, d dismisses\n\
+         it (and asks for the reason), q ends. With --json, or where stdout is no terminal, it prints a JSON line\n\
+         for each thing that happens.",
+        &["spool", "json"],
+    ),
+    verb(
         "retry",
         Takes::ManyOrAll,
         "try dead, held, deferred or dismissed entries again",
