@@ -107,9 +107,7 @@ impl<'a> Lane<'a> {
             };
             list.push(point(Plight::Cut));
             // Who names no id and tries again publishes another record; that is said where ids are.
-            // What a person says again is played in the whole form.
-            let is_repeatable =
-                scene.name != "put-minted" && (self.ground.full || scene.name.starts_with("put"));
+            let is_repeatable = scene.name != "put-minted";
             if scene.who == Who::Tool && scene.ends == Some(0) && is_repeatable {
                 let list = if is_change && is_whole { &mut points.should } else { &mut points.may };
                 list.push(point(Plight::Retried));

@@ -7,7 +7,7 @@ use crate::ground::Ground;
 use crate::layer::Outcome;
 use crate::layers::disk::Disk;
 use crate::layers::random::stage::Ended as Exit;
-use crate::layers::scenes::{Place, Scene, Who, judge};
+use crate::layers::scenes::{Place, Scene, judge};
 use crate::trace::{Act, Ended, Stop};
 
 /// What happens at the point.
@@ -81,9 +81,6 @@ impl<'a> Play<'a> {
         if plight == Plight::Retried && !is_whole {
             match place.run((self.scene.program)(&place))? {
                 Exit::Code(code) if self.scene.ends == Some(code) => place.ended(Some(code)),
-                // A person's command that finds it done says so, and promises nothing by that. (Of `spool-put` the
-                // number would be a conflict.)
-                Exit::Code(65) if self.scene.who == Who::Tool && !self.scene.name.starts_with("put") => {}
                 other => broken.push(format!("the second try ended with {other:?}")),
             }
         }

@@ -61,7 +61,8 @@ fn prepare_reroute(place: &mut Place<'_>) -> Outcome<()> {
     Ok(())
 }
 
-/// Who does not know whether it is done says it again. A command that finds it done may say so with 65.
+/// Who does not know whether it is done says it again, and is told that it is; or, with 65, that an agent is sending it
+/// already.
 fn again(place: &mut Place<'_>, scene: &Scene) -> Outcome<()> {
     if place.exit != Some(0) {
         let command = (scene.program)(place);
