@@ -11,7 +11,7 @@ use spool_gateway::fake::{FakeThread, Options};
 use spooldir::{Dir, Id, Spool};
 
 use crate::support::programs::{Agent, Cli, state, wait_until, write_token};
-use crate::support::{Put, Ran, TempSpool, which};
+use crate::support::{Put, Ran, TempSpool, need};
 
 const TOKEN: &str = "correct-token-of-the-doctor";
 const SESSION: &str = "agent:main:telegram:direct:77001";
@@ -196,11 +196,7 @@ fn modes_and_missing_directories_are_mended_and_owners_are_not() {
 
 /// The call, `days` from now as far as it can tell; `None` where nothing can make it believe so.
 fn at_day(ward: &Ward, days: &str, args: &[&str]) -> Option<Told> {
-    let Some(faketime) = which("faketime") else {
-        assert!(std::env::var_os("CI").is_none(), "faketime is not installed");
-        eprintln!("skipped: faketime is not installed");
-        return None;
-    };
+    let faketime = need("faketime")?;
     let url = ward.gateway.url();
     let output = Command::new(faketime)
         .args(["-f", days, env!("CARGO_BIN_EXE_spool"), "doctor", "--json", "--gateway", &url])

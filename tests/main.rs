@@ -17,6 +17,7 @@ mod from;
 mod golden;
 mod jobs;
 mod lost;
+mod manual;
 mod operator;
 mod put;
 mod run;

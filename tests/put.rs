@@ -327,7 +327,7 @@ fn a_wrong_command_line_is_refused_before_anything_is_made() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("spool");
     for (args, part) in [
-        (&["--sesion", "s", "x"][..], "did you mean --session?"),
+        (&["--sesion", "s", "x"][..], "is it --session?"),
         (&[], "nothing to say"),
         (&["--session", "s", "two", "texts"], "put it in quotes"),
         (&["--session", "s", "--id", "../../etc/x", "x"], "id \"../../etc/x\" is not valid"),

@@ -5,37 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
+use spool_pages::put::PAGE;
 use spooldir::record::{Deliver, Notify, Status, check_session_key};
 use spooldir::wait::Level;
 use spooldir::{Id, exit};
 
 use crate::Failure;
 use crate::from::From as FromRunner;
-
-/// The long options, for suggestions.
-const OPTIONS: [&str; 21] = [
-    "session",
-    "allow-unrouted",
-    "status",
-    "exit-code",
-    "label",
-    "id",
-    "deliver",
-    "notify",
-    "not-before",
-    "urgent",
-    "record",
-    "from",
-    "map",
-    "all-events",
-    "strict",
-    "wait",
-    "timeout",
-    "spool",
-    "json",
-    "help",
-    "version",
-];
 
 /// Where the words come from.
 #[derive(Debug, PartialEq, Eq)]
@@ -174,8 +150,8 @@ pub fn parse(mut parser: Parser) -> Result<Command, Failure> {
             }
             Arg::Long(name) => name.to_owned(),
         };
-        if !OPTIONS.contains(&name.as_str()) {
-            return Err(usage(format!("unknown option --{name}{}", suggestion(&name))));
+        if !PAGE.has(&name) {
+            return Err(usage(format!("unknown option --{name}{}", PAGE.closest(&name))));
         }
         if seen.contains(&name) {
             return Err(usage(format!("--{name} is given twice")));
@@ -289,31 +265,6 @@ fn word<T>(
     read(&word).ok_or_else(|| usage(format!("--{name} must be one of {}", words.join(", "))))
 }
 
-/// The option that was probably meant.
-fn suggestion(name: &str) -> String {
-    let near = OPTIONS.iter().map(|option| (distance(name, option), option)).min();
-    match near {
-        Some((d, option)) if d <= 2 && d < option.len() => format!("; did you mean --{option}?"),
-        _ => String::new(),
-    }
-}
-
-/// How many letters have to be changed, added or removed to make one word the other (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -353,7 +304,7 @@ mod tests {
             (&["a", "--record", "b"], "both"),
             (&["a", "--session", "s", "--session", "s"], "--session is given twice"),
             (&["a", "--urgent", "--urgent"], "--urgent is given twice"),
-            (&["a", "--sesion", "s"], "did you mean --session?"),
+            (&["a", "--sesion", "s"], "is it --session?"),
             (&["a", "--entirely-else"], "unknown option --entirely-else (see"),
             (&["-x"], "goes after --"),
             (&["a", "--session"], "--session"),
@@ -402,14 +353,12 @@ mod tests {
     }
 
     #[test]
-    fn help_names_every_runner() {
-        assert!(crate::from::NAMES.iter().all(|name| crate::help::HELP.contains(name)));
-    }
-
-    #[test]
-    fn help_names_every_option() {
-        for option in OPTIONS {
-            assert!(crate::help::HELP.contains(&format!("--{option}")), "{option}");
+    fn help_names_every_runner_and_only_options_that_there_are() {
+        assert_eq!(crate::from::NAMES, spool_pages::put::RUNNERS);
+        for name in PAGE.rows().filter_map(spool_pages::Row::option).filter(|name| *name != "from") {
+            if let Err(failure) = parse(Parser::from_args([format!("--{name}")])) {
+                assert!(!failure.sentence.contains("unknown"), "{name}: {}", failure.sentence);
+            }
         }
     }
 }

@@ -12,7 +12,6 @@
 mod args;
 mod compose;
 mod from;
-mod help;
 mod hook;
 mod streams;
 mod text;
@@ -78,7 +77,7 @@ fn main() -> ExitCode {
 
 fn run(line: Vec<std::ffi::OsString>) -> Result<(), Failure> {
     match args::parse(lexopt::Parser::from_args(line))? {
-        Command::Help => print(help::HELP),
+        Command::Help => print(&spool_pages::put::PAGE.help()),
         Command::Version => print(concat!("spool-put ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Put(args) => put(*args)?,
     }

@@ -5,66 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
+use spool_pages::run::PAGE;
 use spooldir::Id;
 use spooldir::record::{Deliver, Notify, check_session_key};
 use spooldir::wait::Level;
-
-/// What `--help` prints.
-pub const HELP: &str = "\
-spool-run: run a command; its session hears how it ended, even if this wrapper is killed
-
-Examples:
-  spool-run --session agent:main:main -- cargo test
-  spool-run --label 'nightly backup' --timeout 2h --notify failure -- ./backup.sh
-  spool-run --detach -- make world
-  spool-run --parse codex -- codex exec --json 'fix the build'
-
-Usage:
-  spool-run [OPTIONS] [--] COMMAND [ARGS...]
-
-For whom:
-  --session KEY     the session it is for [else SPOOL_SESSION, OPENCLAW_SESSION_KEY]; never guessed. Without
-                    one the command runs all the same, and its completion is held until a person routes it
-  --label L         a short name for people, up to 200 characters
-  --id ID           the run's id, and its completion's [a new UUID]
-  --deliver MODE    turn, message or note [turn]
-  --notify W        always, failure or never [always]
-  --min-duration D  a run that ends well before D is only recorded, as with --notify failure
-
-How it runs:
-  --timeout D       after D: SIGTERM, 10 s later SIGKILL; exit 124
-  --pty             give it a terminal; such a job is hung up on (SIGHUP) when the wrapper dies
-  --lease inherit   the run is over when the job and all it left behind have ended [default]
-  --lease main      the run is over when the command itself has ended: for jobs that leave a server behind or
-                    close the descriptors they inherit (sudo); not across PID namespaces
-  --detach          run it in the background, in a session of its own, without input; prints \"running ID\"
-
-What is said of it:
-  --output W        tail: its last lines; path: only where its log is; none [tail]
-  --tail N          how many lines, within 8 KiB [40]
-  --parse FORMAT    claude (claude -p --output-format json) or codex (codex exec --json): its final message
-                    becomes the text, and its own word on failure counts
-
-Afterwards:
-  --wait[=LEVEL]    wait until the completion has come so far: accepted, committed or replied [all the way]
-  --wait-timeout D  but no longer than this [2m]; what became of it is said on stderr
-
-Other:
-  --strict          trouble with the spool is a failure: the command is not started, or the exit is 125; so is a
-                    --wait in vain
-  --quiet           no last line on stderr
-  --spool DIR       the spool [else SPOOL_DIR, $XDG_STATE_HOME/spool, ~/.local/state/spool]; made if it is not there
-  -h, --help        this text
-  -V, --version     the version
-
-D is 90, 90s, 10m, 2h, 1d or 500ms. Output and errors of the command go, in order, to one file logs/ID.log in the spool
-and are shown on stdout as they grow. SIGINT, TERM, HUP, QUIT, USR1, USR2 and WINCH are passed on: to the command's
-process group, or, when stdin is a terminal, to the command, which then shares the wrapper's group and hears the
-terminal itself. Signals that were ignored when the wrapper started stay ignored.
-
-Exit: as the command (by the same signal if it was killed); 124 time is over, 125 wrong usage or, with --strict, trouble
-with the spool, 126 the command cannot be executed, 127 it was not found.
-";
 
 /// What the completion says of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,9 +170,11 @@ fn take(args: &mut Args, name: &str, parser: &mut Parser) -> Result<(), lexopt::
         "quiet" => args.quiet = true,
         "spool" => args.spool = Some(PathBuf::from(parser.value()?)),
         other => {
-            return Err(
-                format!("unknown option --{other}; options of the command go after its name or --").into()
-            );
+            return Err(format!(
+                "unknown option --{other}{}; options of the command go after its name or --",
+                PAGE.closest(other)
+            )
+            .into());
         }
     }
     Ok(())
@@ -345,6 +291,7 @@ mod tests {
             (&["--wait=sent", "x"], "accepted, committed, replied"),
             (&["--wait-timeout", "1s", "x"], "goes with --wait"),
             (&["--entirely-else", "x"], "unknown option --entirely-else"),
+            (&["--detatch", "x"], "is it --detach?"),
             (&["-x", "x"], "unknown option -x"),
             (&["--id", "a/b", "x"], "must be 1 to 128"),
             (&[""], "empty"),
@@ -352,6 +299,15 @@ mod tests {
             match parse(Parser::from_args(words)) {
                 Err(why) => assert!(why.contains(says) && why.contains("--help"), "{words:?}: {why}"),
                 Ok(_) => panic!("{words:?} was accepted"),
+            }
+        }
+    }
+
+    #[test]
+    fn help_names_only_options_that_there_are() {
+        for name in PAGE.rows().filter_map(spool_pages::Row::option) {
+            if let Err(why) = parse(Parser::from_args([format!("--{name}")])) {
+                assert!(!why.contains("unknown"), "{name}: {why}");
             }
         }
     }

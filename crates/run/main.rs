@@ -63,7 +63,7 @@ fn main() -> ExitCode {
             say(&sentence);
             Leave::Code(code::OWN)
         }
-        Ok(Command::Help) => print(args::HELP),
+        Ok(Command::Help) => print(&spool_pages::run::PAGE.help()),
         Ok(Command::Version) => print(concat!("spool-run ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Run(args)) if args.detach && !args.detached => detach::start(&args),
         Ok(Command::Run(args)) => wrap::run(&args),

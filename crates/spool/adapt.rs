@@ -156,6 +156,11 @@ fn place(args: &Args) -> Result<Place<'_>, Failure> {
     })
 }
 
+/// The names of all runners that there is an adapter for.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    TOOLS.iter().map(|tool| tool.name)
+}
+
 /// A runner that is here.
 #[derive(Debug)]
 pub(crate) struct Runner {
@@ -191,7 +196,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let place = place(args)?;
     let Some(name) = args.ids.first() else { return list(&place, args.json, out) };
     let tool = tools::find(name).ok_or_else(|| {
-        let names: Vec<&str> = TOOLS.iter().map(|tool| tool.name).collect();
+        let names: Vec<&str> = names().collect();
         Failure::new(exit::USAGE, format!("there is no adapter for {name:?}; there is {}", names.join(", ")))
     })?;
     let targets = place.targets(tool);

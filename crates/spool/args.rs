@@ -311,6 +311,10 @@ fn check(verb: &Verb, used: &[&'static Opt], args: &Args) -> Result<(), String> 
             return Err(format!("{} takes one runner, not also {word:?}", verb.name));
         }
         (Takes::Nothing, [word, ..]) => return Err(format!("{} takes no {word:?}", verb.name)),
+        (Takes::Shell, [] | [_, _, ..]) => return Err(format!("{} takes one shell", verb.name)),
+        (Takes::Page, [_, word, ..]) => {
+            return Err(format!("{} takes one page, not also {word:?}", verb.name));
+        }
         (Takes::One, [] | [_, _, ..]) => return Err(format!("{} takes one id", verb.name)),
         (Takes::File, [] | [_, _, ..]) => {
             return Err(format!("{} takes one file, or - for standard input", verb.name));
@@ -454,6 +458,7 @@ mod tests {
                     Takes::Action if *name == "follow" => "logs",
                     Takes::Action if *name == "json" => "status",
                     Takes::Action => "install",
+                    Takes::Shell => "bash",
                     Takes::One | Takes::Many | Takes::File => "some-id",
                     Takes::ManyOrAll if *name != "all" => "some-id",
                     _ => "",

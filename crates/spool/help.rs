@@ -1,21 +1,27 @@
-//! The help: made from the tables of `verbs`, so that it mentions every verb and every option there is.
+//! The help: made from the tables of `verbs` and `words`, so that it mentions every verb and every option there is.
+//! Examples come first.
 
 use std::io::{self, Write};
 
+use spool_pages as pages;
+
 use crate::verbs::{OPTIONS, Takes, VERBS, Verb};
+use crate::words;
 
 /// Prints the help of one verb, or of all.
 ///
 /// # Errors
 /// Those of writing.
 pub fn print(verb: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
-    match verb.and_then(|name| VERBS.iter().find(|v| v.name == name)) {
-        Some(verb) => one(verb, out),
-        None => all(out),
-    }
+    let text = match verb.and_then(|name| VERBS.iter().find(|v| v.name == name)) {
+        Some(verb) => one(verb),
+        None => all(),
+    };
+    out.write_all(text.as_bytes())
 }
 
-fn usage(verb: &Verb) -> String {
+/// The form of a verb's command line.
+pub fn usage(verb: &Verb) -> String {
     let takes = match verb.takes {
         Takes::Nothing => "",
         Takes::One => " ID",
@@ -24,53 +30,59 @@ fn usage(verb: &Verb) -> String {
         Takes::ManyOrAll => " (ID... | --all)",
         Takes::File => " FILE",
         Takes::Action => " ACTION",
+        Takes::Shell => " SHELL",
+        Takes::Page => " [PAGE]",
         Takes::Anything => " ARGS...",
     };
     let options = if verb.options.is_empty() { "" } else { " [OPTIONS]" };
     format!("spool {}{takes}{options}", verb.name)
 }
 
-fn all(out: &mut dyn Write) -> io::Result<()> {
-    writeln!(
-        out,
-        "spool: a durable completion outbox. Records dropped in a directory reach their session.\n"
-    )?;
-    writeln!(out, "Usage: spool VERB [OPTIONS]\n\nVerbs:")?;
-    for verb in VERBS {
-        writeln!(out, "  {:<9} {}", verb.name, verb.about)?;
+/// What an id may be.
+pub const IDS: &str = "An ID is the whole id or the first characters of it, at least four, if only one entry has them; - stands for the \
+     ids on standard input, the first word of each line.";
+
+fn all() -> String {
+    let mut text =
+        "spool: a durable completion outbox. Records dropped in a directory reach their session.\n\nExamples:\n"
+            .to_owned();
+    pages::examples(words::FIRST, &mut text);
+    text.push_str("\nUsage: spool VERB [OPTIONS]\n\nVerbs:\n");
+    pages::rows(VERBS.iter().map(|verb| (verb.name, verb.about)), &mut text);
+    text.push_str("\nOptions (spool VERB --help says which verb takes which, and gives examples):\n");
+    options(OPTIONS.iter().map(|o| o.name), &mut text);
+    text.push('\n');
+    for line in pages::wrap(IDS, 118) {
+        text.push_str(&line);
+        text.push('\n');
     }
-    writeln!(out, "\nOptions (spool VERB --help says which verb takes which):")?;
-    options(OPTIONS.iter().map(|o| o.name), out)?;
-    writeln!(out, "  {:<22} print this, or the help of a verb", "-h, --help")?;
-    writeln!(out, "  {:<22} print the version", "-V, --version")?;
-    writeln!(
-        out,
-        "\nAn ID is the whole id or the first characters of it, at least four, if only one entry has them;\n\
-         - stands for the ids on standard input, the first word of each line.\n\
-         Exit numbers: 0 done, 64 usage, 65 no such entry or not allowed, 69 another agent is running\n\
-         or a ping was stopped, 73 or 74 cannot be written or read, 75 try again later, 77 no permission,\n\
-         78 configuration; status, doctor, audit, torture and adapt --check: 1, 3."
-    )
+    text.push_str("\nExit numbers:\n");
+    pages::rows(words::EXITS.iter().copied(), &mut text);
+    text
 }
 
-fn one(verb: &Verb, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "Usage: {}\n\n{}", usage(verb), verb.about)?;
+fn one(verb: &Verb) -> String {
+    let mut text = format!("spool {}: {}\n", verb.name, verb.about);
+    let examples = words::examples(verb.name);
+    if !examples.is_empty() {
+        text.push_str("\nExamples:\n");
+        pages::examples(examples, &mut text);
+    }
+    text.push_str(&format!("\nUsage: {}\n", usage(verb)));
     if !verb.more.is_empty() {
-        writeln!(out, "\n{}", verb.more)?;
+        text.push_str(&format!("\n{}\n", verb.more));
     }
     if !verb.options.is_empty() {
-        writeln!(out, "\nOptions:")?;
-        options(verb.options.iter().copied(), out)?;
+        text.push_str("\nOptions:\n");
+        options(verb.options.iter().copied(), &mut text);
     }
-    Ok(())
+    text
 }
 
-fn options(names: impl Iterator<Item = &'static str>, out: &mut dyn Write) -> io::Result<()> {
-    for name in names {
-        if let Some(option) = OPTIONS.iter().find(|o| o.name == name) {
-            let head = format!("--{} {}", option.name, option.value);
-            writeln!(out, "  {head:<22} {}", option.about)?;
-        }
-    }
-    Ok(())
+fn options(names: impl Iterator<Item = &'static str>, text: &mut String) {
+    let known = names.filter_map(|name| OPTIONS.iter().find(|o| o.name == name));
+    let known = known.map(|o| (format!("--{} {}", o.name, o.value).trim_end().to_owned(), o.about));
+    let own = [("-h, --help", "print this, or the help of a verb"), ("-V, --version", "print the version")];
+    let all: Vec<(String, &str)> = known.chain(own.map(|(head, about)| (head.to_owned(), about))).collect();
+    pages::rows(all.iter().map(|(head, about)| (head.as_str(), *about)), text);
 }

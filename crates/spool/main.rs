@@ -9,7 +9,8 @@
 //! - what a record says is stripped of control characters before a terminal sees it;
 //! - verbs that change something are renames, so they work with the agent up or down.
 //!
-//! The rooms: `verbs` (what can be said), `args` (what was said), `help` and `suggest`; `find` and `filter` (which
+//! The rooms: `verbs` and `words` (what can be said, and what there is to say of it), `args` (what was said), `help`,
+//! `man` and `completions` (made from the first two); `find` and `filter` (which
 //! entries are meant), `history` (what the journal knows
 //! of it), `tail` (what is added to it), `view` (how it is shown), `lane` (entries by their session), `runs` (jobs in
 //! progress), `when` (times), `terminal` (its width and colours); `discover` and `openclaw_config` (where the gateway is
@@ -20,6 +21,7 @@
 mod adapt;
 mod args;
 mod audit;
+mod completions;
 mod demo;
 mod discover;
 mod doctor;
@@ -30,6 +32,7 @@ mod help;
 mod history;
 mod lane;
 mod list;
+mod man;
 mod openclaw_config;
 mod operate;
 mod prune;
@@ -39,7 +42,6 @@ mod service;
 mod session;
 mod show;
 mod status;
-mod suggest;
 mod tail;
 mod terminal;
 mod torture;
@@ -48,6 +50,7 @@ mod verbs;
 mod view;
 mod watch;
 mod when;
+mod words;
 
 use std::io::{self, BufWriter, Write};
 use std::os::unix::process::CommandExt;
@@ -55,6 +58,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
+use spool_pages::suggest;
 use spooldir::{Spool, exit, locate};
 
 use args::{Args, Call};
@@ -146,6 +150,8 @@ fn run(call: Call) -> Result<u8, Failure> {
         Call::Verb("adapt", args) => adapt::run(&args, &mut out)?,
         Call::Verb("session", args) => session::run(&args, &mut out)?,
         Call::Verb("doctor", args) => doctor::run(&args, &mut out)?,
+        Call::Verb("completions", args) => completions::run(&args, &mut out)?,
+        Call::Verb("man", args) => man::run(&args, &mut out)?,
         Call::Verb("drain", args) => drain::run(&args)?,
         // For a monitor, a spool that cannot be opened is an answer too.
         Call::Verb("status", args) => status::run(&args, &mut out)?,

@@ -47,6 +47,10 @@ pub enum Takes {
     Action,
     /// A file, or `-` for standard input.
     File,
+    /// The name of a shell.
+    Shell,
+    /// The name of a page of the manual, or nothing.
+    Page,
     /// Whatever another program takes.
     Anything,
 }
@@ -125,7 +129,7 @@ pub const OPTIONS: &[Opt] = &[
     opt(
         "dir",
         "DIR",
-        "adapt: the runner's configuration directory; torture: the directory to try, instead of the spool's",
+        "adapt: the runner's configuration directory; torture: the directory to try, instead of the spool's; man: where all pages are written",
     ),
     opt("until-cut", "", "write records and say which are kept, until the power is cut"),
     opt("after-cut", "NUMBER", "judge what is left, by the last number that was said before the cut"),
@@ -304,6 +308,20 @@ pub const VERBS: &[Verb] = &[
         "show all of it in a temporary spool with a built-in gateway",
         "Exits 0 only if every record arrived once.",
         &["stay"],
+    ),
+    verb(
+        "completions",
+        Takes::Shell,
+        "print the script by which a shell completes; SHELL is bash, zsh or fish",
+        "It completes spool, spool-put and spool-run. bash needs version 4.",
+        &[],
+    ),
+    verb(
+        "man",
+        Takes::Page,
+        "print a page of the manual; with --dir write all of them",
+        "PAGE is a verb, spool-put or spool-run; without one it is that of spool itself. The language is man(7).",
+        &["dir"],
     ),
     verb("put", Takes::Anything, "queue a record (spool-put)", "", &[]),
     verb("run", Takes::Anything, "run a command and report its end (spool-run)", "", &[]),

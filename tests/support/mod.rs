@@ -132,6 +132,18 @@ impl Put {
     }
 }
 
+/// Where a program is that a test needs. Without it the test is skipped, and says so; in CI, which installs it, that is a
+/// failure.
+pub fn need(program: &str) -> Option<PathBuf> {
+    let found = which(program);
+    if found.is_none() {
+        let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+        assert!(!is_ci, "{program} is not installed");
+        eprintln!("skipped: {program} is not installed");
+    }
+    found
+}
+
 /// Where a program is, if it is installed.
 pub fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
