@@ -28,7 +28,7 @@ use crate::secret::Known;
 use crate::socket::Socket;
 
 /// Commands on their way to the driver.
-const COMMAND_LIMIT: usize = 64;
+const COMMAND_LIMIT: usize = 256;
 /// Events a subscriber may lag behind.
 const EVENT_LIMIT: usize = 64;
 /// How a connection ended.

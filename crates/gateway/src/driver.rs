@@ -1,7 +1,8 @@
 //! The driver of a connection: the task that owns the socket and knows who waits for what.
 //!
-//! It reads, writes and keeps the idle watchdog in one loop, one message per turn, so that a flood of them starves
-//! nobody. Commands are only taken when the last write is out: what waits to be written is one frame, never more.
+//! It reads, writes and keeps the idle watchdog in one loop, a few messages per turn, so that a flood of them starves
+//! nobody. Commands are only taken when the last write is out, and then as many as are there, up to a bound: their
+//! frames leave in one write. What waits to be written is that and one frame, never more.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::{Sink, Stream};
+use futures_util::{FutureExt, Sink, Stream, StreamExt};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use spool_seeded::Bug;
@@ -31,6 +32,12 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) const PENDING_LIMIT: usize = 256;
 /// Subscribers at the same time.
 const SUBSCRIBER_LIMIT: usize = 256;
+/// Messages read in one turn, if they are there.
+const MESSAGES_AT_ONCE: usize = 256;
+/// Commands taken in one turn, if they are there.
+const COMMANDS_AT_ONCE: usize = 256;
+/// Frames that add up to so many bytes are written before more commands are taken.
+pub(crate) const BYTES_AT_ONCE: usize = 32 * 1024;
 /// How long the goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -58,6 +65,16 @@ pub(crate) enum Command {
     Unanswered {
         since: Instant,
     },
+}
+
+impl Command {
+    /// What it adds to what waits to be written.
+    fn bytes(&self) -> usize {
+        match self {
+            Command::Call { frame, .. } | Command::Tell { frame } => frame.len(),
+            Command::Subscribe { .. } | Command::Unanswered { .. } => 0,
+        }
+    }
 }
 
 struct Pending {
@@ -91,6 +108,15 @@ enum Turn {
     Write(WsError),
 }
 
+/// Why the connection ends.
+enum End {
+    Broken(Closed),
+    /// The peer's close frame.
+    Farewell(Option<CloseFrame>),
+    /// Ours: code and reason.
+    Goodbye(u16, String),
+}
+
 impl Connection {
     pub fn new(socket: Socket, inbox: mpsc::Receiver<Command>, limits: Limits) -> Self {
         Connection {
@@ -106,50 +132,94 @@ impl Connection {
 
     /// Runs until the connection is gone, and says how it went.
     pub async fn run(mut self) -> Closed {
+        match self.talk().await {
+            End::Broken(closed) => closed,
+            End::Farewell(frame) => self.farewell(frame).await,
+            End::Goodbye(code, reason) => self.goodbye(code, &reason).await,
+        }
+    }
+
+    async fn talk(&mut self) -> End {
         let mut heard = Instant::now();
         loop {
             let silent_until = heard + self.idle_limit;
             let deadline =
                 self.unflushed.map_or(silent_until, |since| silent_until.min(since + WRITE_DEADLINE));
             let may_write = self.unflushed.is_none();
-            let Connection { socket, inbox, unflushed, .. } = &mut self;
+            let Connection { socket, inbox, unflushed, .. } = &mut *self;
             tokio::select! {
                 turn = poll_fn(|cx| turn(socket, unflushed, cx)) => match turn {
                     Turn::Flushed => {}
-                    Turn::Write(error) => return broken(&error),
-                    Turn::Read(None) => return Closed::default(),
-                    Turn::Read(Some(Err(error))) => return broken(&error),
-                    Turn::Read(Some(Ok(message))) => {
+                    Turn::Write(error) => return End::Broken(broken(&error)),
+                    Turn::Read(first) => {
                         heard = Instant::now();
-                        match message {
-                            Message::Text(text) => self.hear(Incoming::read(&text)),
-                            Message::Close(frame) => return self.farewell(frame).await,
-                            // Pings are answered by the library at the next flush; the rest is not the protocol's.
-                            _ => *unflushed = unflushed.or(Some(heard)),
+                        if let Err(end) = self.read(first, heard) {
+                            return end;
                         }
                     }
                 },
                 command = inbox.recv(), if may_write => match command {
-                    None => return self.goodbye(1000, "done").await,
-                    // Pings and ticks are no answers: whoever only sends those would be waited for over and over.
-                    Some(Command::Unanswered { since }) if self.answered.is_none_or(|at| at < since) => {
-                        let seconds = since.elapsed().as_secs_f32();
-                        return self.goodbye(4000, &format!("the gateway answered nothing for {seconds:.0} s")).await;
-                    }
-                    Some(command) => if let Err(error) = self.obey(command) {
-                        return broken(&error);
+                    None => return End::Goodbye(1000, "done".into()),
+                    Some(first) => if let Err(end) = self.obey_all(first) {
+                        return end;
                     },
                 },
                 () = tokio::time::sleep_until(deadline) => {
-                    let (code, reason) = if Instant::now() >= silent_until {
-                        (4000, format!("the gateway was silent for {} s", self.idle_limit.as_secs_f32()))
+                    return if Instant::now() >= silent_until {
+                        End::Goodbye(4000, format!("the gateway was silent for {} s", self.idle_limit.as_secs_f32()))
                     } else {
-                        (4000, format!("the gateway took no data for {} s", WRITE_DEADLINE.as_secs()))
+                        End::Goodbye(4000, format!("the gateway took no data for {} s", WRITE_DEADLINE.as_secs()))
                     };
-                    return self.goodbye(code, &reason).await;
                 }
             }
         }
+    }
+
+    /// Takes a message, and those that are there with it.
+    fn read(&mut self, first: Option<Result<Message, WsError>>, now: Instant) -> Result<(), End> {
+        let mut message = first;
+        for left in (0..MESSAGES_AT_ONCE).rev() {
+            match message {
+                None => return Err(End::Broken(Closed::default())),
+                Some(Err(error)) => return Err(End::Broken(broken(&error))),
+                Some(Ok(Message::Text(text))) => self.hear(Incoming::read(&text)),
+                Some(Ok(Message::Close(frame))) => return Err(End::Farewell(frame)),
+                // Pings are answered by the library at the next flush; the rest is not the protocol's.
+                Some(Ok(_)) => self.unflushed = self.unflushed.or(Some(now)),
+            }
+            // What is not there now, the next turn waits for.
+            let more = if left > 0 { self.socket.next().now_or_never() } else { None };
+            match more {
+                Some(more) => message = more,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Obeys a command, and those that are there with it: their frames leave together.
+    fn obey_all(&mut self, first: Command) -> Result<(), End> {
+        let (mut command, mut bytes) = (first, 0);
+        for left in (0..COMMANDS_AT_ONCE).rev() {
+            bytes += command.bytes();
+            match command {
+                // Pings and ticks are no answers: whoever only sends those would be waited for over and over.
+                Command::Unanswered { since } if self.answered.is_none_or(|at| at < since) => {
+                    let seconds = since.elapsed().as_secs_f32();
+                    return Err(End::Goodbye(
+                        4000,
+                        format!("the gateway answered nothing for {seconds:.0} s"),
+                    ));
+                }
+                command => self.obey(command).map_err(|error| End::Broken(broken(&error)))?,
+            }
+            let more = if left > 0 && bytes < BYTES_AT_ONCE { self.inbox.try_recv().ok() } else { None };
+            match more {
+                Some(more) => command = more,
+                None => break,
+            }
+        }
+        Ok(())
     }
 
     fn hear(&mut self, frame: Incoming) {
@@ -229,7 +299,7 @@ impl Connection {
     }
 
     fn write(&mut self, message: Message) -> Result<(), WsError> {
-        self.unflushed = Some(Instant::now());
+        self.unflushed = self.unflushed.or_else(|| Some(Instant::now()));
         Pin::new(&mut self.socket).start_send(message)
     }
 

@@ -17,6 +17,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::classify;
 use crate::config::{Config, Target};
+use crate::driver::BYTES_AT_ONCE;
 use crate::frame::{PRE_CONNECT_LIMIT, READ_LIMIT, RETRY_AFTER_LIMIT, WRITE_LIMIT, one_line};
 use crate::receiver::{Kind, Trouble};
 
@@ -37,7 +38,8 @@ pub(crate) async fn open(config: &Config, target: &Target) -> Result<Socket, Tro
     let longest = (!spool_seeded::is(Bug::FrameUnbounded)).then_some(READ_LIMIT);
     let limits = WebSocketConfig::default()
         .read_buffer_size(32 * 1024)
-        .write_buffer_size(0)
+        // Frames that are handed over together leave together; the driver flushes.
+        .write_buffer_size(BYTES_AT_ONCE)
         .max_write_buffer_size(WRITE_LIMIT + PRE_CONNECT_LIMIT)
         .max_message_size(longest)
         .max_frame_size(longest);
