@@ -2,7 +2,8 @@
 //!
 //! A turn of the loop sweeps if it is time, takes in what was dropped, brings back what is due, sends what may be
 //! sent, writes down what happened, and then waits for the next thing: a ring, a verdict, a timer, the connection, the
-//! stop. Recovery is nothing special: what lies in `sending/` when the agent starts is in doubt, so it is probed. And as
+//! stop. What a turn costs is paid once for all that is ready then: the look at the spool, the flush of what is sent
+//! next, the write to the journal. So the more there is to do, the less of it each record costs. Recovery is nothing special: what lies in `sending/` when the agent starts is in doubt, so it is probed. And as
 //! time has passed with every wait, it sees first whether the spool is still its own.
 //!
 //! The rooms of the agent: [`crate::sweep`] finds, [`crate::flight`] sends, [`crate::settle`] judges,
@@ -16,8 +17,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use spool_gateway::receiver::{Connector, Evidence, Gateway, Kind, Server, Trouble};
 use spooldir::intake::Desk;
 use spooldir::journal::Line;
@@ -27,7 +28,7 @@ use spooldir::{Dir, Entry, Error, Id, Spool};
 use tracing::{debug, error, info, warn};
 
 use crate::breaker::{self, Breaker};
-use crate::flight::{self, Landed, Rung, Rungs};
+use crate::flight::{self, Landed, Rung, Rungs, Unflushed};
 use crate::footing::{self, Footing};
 use crate::lanes::{Lanes, Quiet};
 use crate::options::Options;
@@ -38,6 +39,9 @@ use crate::watch::{Doorbell, WatchState};
 
 /// How many sessions in trouble the status names. A session key is bounded, so the file stays readable.
 const MAX_TROUBLED: usize = 20;
+
+/// How often the connection may read on before the verdicts that have come are settled.
+const MOST_ROUNDS: usize = 32;
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -61,8 +65,8 @@ pub struct Summary {
 /// Where an entry is that the agent knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// In `new/`, in the lane of this session.
-    Waiting(Arc<str>),
+    /// In `new/`, in the lane of this session, with the time that orders it there.
+    Waiting(Arc<str>, i64),
     /// In `sending/`.
     Sending,
     /// In `deferred/`, due at a moment that no change of the wall clock moves.
@@ -114,8 +118,8 @@ pub(crate) struct Agent<'a, C: Connector> {
     pub(crate) looks: FuturesUnordered<LocalFuture<'a, Routed>>,
     /// Delivered, but the rename to `done/` failed: tried again at each sweep.
     pub(crate) unretired: Vec<(Entry, Evidence)>,
-    /// Whether names were moved into `sending/` that are not flushed yet.
-    pub(crate) unsynced: bool,
+    /// Directories that names were moved into or out of, before a send that waits for their flush.
+    pub(crate) unflushed: Unflushed,
     /// The disk failed us: nothing new is sent before.
     pub(crate) disk_trouble: Option<Instant>,
     pub(crate) lines: Vec<Line>,
@@ -224,12 +228,16 @@ where
                 stop_at = Some(Instant::now() + options.grace);
                 Happened::Stop
             }
-            Some(landed) = agent.flights.next(), if has_flights => Happened::Landed(landed),
+            Some(landed) = agent.flights.next(), if has_flights => Happened::Landed(vec![landed]),
             Some(rung) = agent.rungs.1.recv() => Happened::Rung(rung),
             Some(routed) = agent.looks.next(), if has_looks => Happened::Routed(routed),
             event = link_event(&mut agent.link) => Happened::Link(event),
             () = doorbell.ring() => Happened::Ring,
             () = tokio::time::sleep_until(wake.into()) => Happened::Timer,
+        };
+        let happened = match happened {
+            Happened::Landed(landed) => Happened::Landed(agent.gather(landed).await),
+            other => other,
         };
         let waits = if stop_at.is_none() { Some(shutdown.as_mut()) } else { None };
         match footing::look(spool, lock, options, waits).await? {
@@ -246,8 +254,11 @@ where
             }
         }
         match happened {
-            Happened::Landed(landed) => agent.settle(landed),
-            Happened::Rung(rung) => agent.on_rung(rung),
+            Happened::Landed(landed) => landed.into_iter().for_each(|landed| agent.settle(landed)),
+            Happened::Rung(rung) => {
+                agent.on_rung(rung);
+                agent.on_rungs();
+            }
             Happened::Routed(routed) => agent.on_routed(routed),
             Happened::Link(event) => agent.on_link(event),
             Happened::Ring => (agent.dirty, rung) = (true, true),
@@ -263,7 +274,7 @@ where
 /// What ended a wait of the loop.
 enum Happened<G> {
     Stop,
-    Landed(Landed),
+    Landed(Vec<Landed>),
     Rung(Rung),
     Routed(Routed),
     Link(LinkEvent<G>),
@@ -323,7 +334,7 @@ where
             runs_at: now,
             looks: FuturesUnordered::new(),
             unretired: Vec::new(),
-            unsynced: false,
+            unflushed: Unflushed::default(),
             disk_trouble: None,
             lines: Vec::new(),
             summary: Summary::default(),
@@ -345,6 +356,23 @@ where
         self.random ^= self.random >> 27;
         let bits = self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11;
         bits as f64 / (1u64 << 53) as f64
+    }
+
+    /// Waits for as long as verdicts come one upon the other: what is settled together is flushed together. It ends
+    /// when nothing is there to be read, so that nothing waits that could be done.
+    async fn gather(&mut self, mut landed: Vec<Landed>) -> Vec<Landed> {
+        for _ in 0..MOST_ROUNDS {
+            let before = landed.len();
+            while let Some(Some(next)) = tokio::task::unconstrained(self.flights.next()).now_or_never() {
+                landed.push(next);
+            }
+            if landed.len() == before && before > 1 || self.flights.is_empty() {
+                break;
+            }
+            // The connection reads what has come.
+            tokio::task::yield_now().await;
+        }
+        landed
     }
 
     /// The connection, while it is up.
@@ -476,9 +504,12 @@ where
 
     /// Whether one more delivery may start.
     pub(crate) fn has_room(&self, now: Instant) -> bool {
+        if self.started.len() >= self.options.max_in_flight {
+            return false;
+        }
         let counts = |at: &Instant| now.duration_since(*at) < self.options.slow;
-        let quick = self.started.values().flatten().filter(|at| counts(at)).count();
-        quick < self.breaker.window() && self.started.len() < self.options.max_in_flight
+        let quick = || self.started.values().flatten().filter(|at| counts(at)).count();
+        self.started.len() < self.breaker.window() || quick() < self.breaker.window()
     }
 
     /// When a delivery under way stops counting, if nothing lands before.
@@ -496,15 +527,16 @@ where
             }
             self.lines.clear();
         }
-        let status = self.status(doorbell);
+        // A turn is short, and most have no news: what is written is put together only then.
         let is_news = self.told.as_ref().is_none_or(|(told, at)| {
-            told.gateway.state != status.gateway.state
-                || told.gateway.reason != status.gateway.reason
-                || (told.lanes_in_trouble != status.lanes_in_trouble && at.elapsed() > Duration::from_secs(1))
-                || (told.in_flight != status.in_flight && at.elapsed() > Duration::from_secs(1))
+            told.gateway.state != self.link_word()
+                || told.gateway.reason.as_deref() != self.link_reason()
+                || (told.lanes_in_trouble != self.lanes.in_trouble() && at.elapsed() > Duration::from_secs(1))
+                || (told.in_flight != self.flights.len() && at.elapsed() > Duration::from_secs(1))
                 || at.elapsed() > Duration::from_secs(10)
         });
         if is_news {
+            let status = self.status(doorbell);
             let troubled = self.lanes.troubled(MAX_TROUBLED).into_iter().map(|(session, at)| {
                 let wait = at.saturating_duration_since(Instant::now()).as_millis();
                 let next_try = status.updated_at.saturating_add(u64::try_from(wait).unwrap_or(0));
@@ -517,15 +549,24 @@ where
         }
     }
 
-    fn status(&self, doorbell: &Doorbell) -> AgentStatus {
-        let now = now_ms();
-        let ago = |at: Instant| now.saturating_sub(u64::try_from(at.elapsed().as_millis()).unwrap_or(0));
-        let state = match (&self.link, self.breaker.state()) {
+    /// The connection, in a word.
+    fn link_word(&self) -> &'static str {
+        match (&self.link, self.breaker.state()) {
             (Link::Up(..), _) => "up",
             (_, breaker::State::Refused { .. }) => "refused",
             (Link::Connecting(..), _) if self.breaker.failures() == 0 => "connecting",
             _ => "down",
-        };
+        }
+    }
+
+    /// Why it is not up.
+    fn link_reason(&self) -> Option<&str> {
+        self.breaker.reason().filter(|_| !matches!(self.link, Link::Up(..)))
+    }
+
+    fn status(&self, doorbell: &Doorbell) -> AgentStatus {
+        let now = now_ms();
+        let ago = |at: Instant| now.saturating_sub(u64::try_from(at.elapsed().as_millis()).unwrap_or(0));
         let until = |at: Instant| {
             let wait = at.saturating_duration_since(Instant::now()).as_millis();
             now + u64::try_from(wait).unwrap_or(0)
@@ -536,10 +577,10 @@ where
             started_at: self.started_at,
             updated_at: now,
             gateway: GatewayStatus {
-                state: state.into(),
+                state: self.link_word().into(),
                 since: ago(self.breaker.since()),
                 next_try: self.breaker.next_try().map(until),
-                reason: if state == "up" { None } else { self.breaker.reason().map(Into::into) },
+                reason: self.link_reason().map(Into::into),
                 version: self.server.as_ref().map(|s| s.version.clone()),
                 protocol: self.server.as_ref().map(|s| s.protocol),
             },

@@ -4,6 +4,7 @@
 //! flushed to the disk, before the first byte is sent. After any crash the key is therefore known, and the gateway can
 //! be asked about it. One flush serves all deliveries that start in the same turn of the loop.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,6 +67,28 @@ pub(crate) type Rungs = (mpsc::Sender<Rung>, mpsc::Receiver<Rung>);
 /// The two ends.
 pub(crate) fn rungs() -> Rungs {
     mpsc::channel(MAX_RUNGS)
+}
+
+/// The directories that are flushed before the next send.
+#[derive(Debug, Default)]
+pub(crate) struct Unflushed {
+    dirs: BTreeSet<Dir>,
+}
+
+impl Unflushed {
+    /// All that an entry can come from on its way to be sent: for when nobody knows.
+    pub(crate) fn all() -> Unflushed {
+        Unflushed { dirs: BTreeSet::from([Dir::Sending, Dir::New, Dir::Deferred]) }
+    }
+
+    pub(crate) fn note(&mut self, dir: Dir) {
+        self.dirs.insert(dir);
+    }
+
+    /// First the directory that names went to: a name may come back, but none may be gone from both.
+    fn in_order(self) -> impl Iterator<Item = Dir> {
+        [Dir::Sending, Dir::New, Dir::Deferred].into_iter().filter(move |dir| self.dirs.contains(dir))
+    }
 }
 
 /// A delivery that came to a verdict.
@@ -164,19 +187,18 @@ where
         }
     }
 
-    /// Flushes the names that were moved into `sending/`, and those that left `new/` and `deferred/` for it: there are
-    /// file systems that bring an old name back beside the new one, and of two names the later one stays, which would
-    /// be that of a record that was not sent. (A directory that nothing left costs next to nothing.)
+    /// Flushes the names that were moved into `sending/`, then those that left `new/` and `deferred/` for it: there
+    /// are file systems that bring an old name back beside the new one, and of two names the later one stays, which
+    /// would be that of a record that was not sent. Directories that nothing was moved into or out of are left out:
+    /// the flush of one costs a flush of the disk, even where there is nothing to write.
     fn flush_moves(&mut self) -> Result<(), String> {
-        if self.unsynced {
-            for dir in [Dir::Sending, Dir::New, Dir::Deferred] {
-                let path = self.spool.dir(dir);
-                self.spool
-                    .fs()
-                    .sync_dir(&path)
-                    .map_err(|e| format!("cannot flush {}: {e}", path.display()))?;
+        for dir in std::mem::take(&mut self.unflushed).in_order() {
+            let path = self.spool.dir(dir);
+            if let Err(e) = self.spool.fs().sync_dir(&path) {
+                // Which names are on the disk is not known now: the next try flushes all of them.
+                self.unflushed = Unflushed::all();
+                return Err(format!("cannot flush {}: {e}", path.display()));
             }
-            self.unsynced = false;
         }
         Ok(())
     }
@@ -270,7 +292,8 @@ where
         }
         match self.advance(&entry, &Event::Take { key: key.clone() }, None) {
             Some(taken) => {
-                self.unsynced = true;
+                self.unflushed.note(Dir::Sending);
+                self.unflushed.note(entry.dir());
                 self.stuck.remove(&entry.id);
                 self.index.insert(taken.id.clone(), Place::Sending);
                 Some((taken, record))

@@ -10,7 +10,7 @@
 //!
 //! Only ids and a few words of each record are kept here; the records themselves are read when they are sent.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -79,14 +79,103 @@ pub enum Next {
     Sealed(Sealed),
 }
 
-/// Order inside a lane: when the bytes were written, then the id.
-type Order = (i128, Id);
+/// Order inside a lane: when the bytes were written (nanoseconds since 1970, up to the year 2262), then the id.
+type Order = (i64, Id);
+
+/// What waits in a lane, in its order. Most lanes hold a few records, and there may be very many lanes: a short list
+/// takes no more room than what is in it. A long one is a tree, so that any order of arrival costs the same.
+#[derive(Debug)]
+enum Queue {
+    Few(Vec<(i64, Waiting)>),
+    Many(BTreeMap<Order, Waiting>),
+}
+
+/// How long a list may be.
+const FEW: usize = 64;
+
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue::Few(Vec::new())
+    }
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        match self {
+            Queue::Few(list) => list.is_empty(),
+            Queue::Many(tree) => tree.is_empty(),
+        }
+    }
+
+    /// Where in the list it is, or belongs.
+    fn place(list: &[(i64, Waiting)], written_ns: i64, id: &Id) -> Result<usize, usize> {
+        list.binary_search_by(|(ns, waiting)| (*ns, &waiting.id).cmp(&(written_ns, id)))
+    }
+
+    /// Whether it is new here.
+    fn insert(&mut self, written_ns: i64, record: Waiting) -> bool {
+        if let Queue::Few(list) = self
+            && list.len() >= FEW
+        {
+            let tree = list.drain(..).map(|(ns, waiting)| ((ns, waiting.id.clone()), waiting)).collect();
+            *self = Queue::Many(tree);
+        }
+        match self {
+            Queue::Few(list) => match Queue::place(list, written_ns, &record.id) {
+                Ok(_) => false,
+                Err(at) => {
+                    if list.is_empty() {
+                        list.reserve_exact(1);
+                    }
+                    list.insert(at, (written_ns, record));
+                    true
+                }
+            },
+            Queue::Many(tree) => tree.insert((written_ns, record.id.clone()), record).is_none(),
+        }
+    }
+
+    fn remove(&mut self, written_ns: i64, id: &Id) -> Option<Waiting> {
+        match self {
+            Queue::Few(list) => {
+                let at = Queue::place(list, written_ns, id).ok()?;
+                Some(list.remove(at).1)
+            }
+            Queue::Many(tree) => tree.remove(&(written_ns, id.clone())),
+        }
+    }
+
+    /// Takes the first one, if it is wanted.
+    fn pop_if(&mut self, is_wanted: impl FnOnce(&Waiting) -> bool) -> Option<Waiting> {
+        match self {
+            Queue::Few(list) => {
+                list.first().is_some_and(|(_, first)| is_wanted(first)).then(|| list.remove(0).1)
+            }
+            Queue::Many(tree) => {
+                let first = tree.first_entry()?;
+                is_wanted(first.get()).then(|| first.remove())
+            }
+        }
+    }
+}
+
+/// Where a lane stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Stand {
+    /// It has nothing to send, or its delivery is in flight.
+    #[default]
+    Aside,
+    /// In turn.
+    Turn,
+    /// Waiting for this moment.
+    Until(Instant),
+}
 
 #[derive(Debug, Default)]
 struct Lane {
     sealed: VecDeque<Sealed>,
     again: VecDeque<Again>,
-    waiting: BTreeMap<Order, Waiting>,
+    waiting: Queue,
     in_flight: bool,
     /// Not before: trouble of the lane's own.
     not_before: Option<Instant>,
@@ -95,10 +184,10 @@ struct Lane {
     /// The quiet time: since when something waits, and since when nothing has come.
     first: Option<Instant>,
     last: Option<Instant>,
-    urgent: usize,
+    urgent: u32,
     /// Whether the last delivery was a record due again.
     was_again: bool,
-    is_queued: bool,
+    stand: Stand,
 }
 
 impl Lane {
@@ -122,6 +211,11 @@ impl Lane {
         }
         at.or(self.first).or(self.last)
     }
+
+    fn hear_of(&mut self, now: Instant) {
+        self.first.get_or_insert(now);
+        self.last = Some(now);
+    }
 }
 
 /// The quiet time.
@@ -133,20 +227,24 @@ pub struct Quiet {
     pub most: Duration,
 }
 
-/// All lanes, and whose turn it is.
+/// All lanes, and whose turn it is. A lane that may not send yet costs nothing until it may, however many there are.
 #[derive(Debug)]
 pub struct Lanes {
     lanes: HashMap<Arc<str>, Lane>,
-    /// Lanes that have something to send, in turn.
+    /// Lanes that may send, in turn.
     turn: VecDeque<Arc<str>>,
+    /// Lanes that may send later, by when that is at the earliest.
+    later: BTreeSet<(Instant, Arc<str>)>,
     quiet: Quiet,
     waiting: usize,
+    in_trouble: usize,
 }
 
 impl Lanes {
     /// No lanes yet.
     pub fn new(quiet: Quiet) -> Lanes {
-        Lanes { lanes: HashMap::new(), turn: VecDeque::new(), quiet, waiting: 0 }
+        let (lanes, turn, later) = (HashMap::new(), VecDeque::new(), BTreeSet::new());
+        Lanes { lanes, turn, later, quiet, waiting: 0, in_trouble: 0 }
     }
 
     /// How many entries wait.
@@ -161,7 +259,7 @@ impl Lanes {
 
     /// How many lanes are in trouble of their own.
     pub fn in_trouble(&self) -> usize {
-        self.lanes.values().filter(|lane| lane.troubles > 0).count()
+        self.in_trouble
     }
 
     /// The lanes in trouble of their own and when each is tried next, at most so many, the soonest first.
@@ -174,122 +272,162 @@ impl Lanes {
         troubled
     }
 
-    fn lane(&mut self, session: &str, now: Instant) -> &mut Lane {
+    /// How many lanes may send now, as far as is known.
+    pub fn in_turn(&self) -> usize {
+        self.turn.len()
+    }
+
+    /// Changes a lane, and lets it stand where it belongs then. Returns its name.
+    fn change(&mut self, session: &str, change: impl FnOnce(&mut Lane)) -> Arc<str> {
         let key = match self.lanes.get_key_value(session) {
             Some((key, _)) => key.clone(),
             None => Arc::from(session),
         };
         let lane = self.lanes.entry(key.clone()).or_default();
-        if !lane.is_queued {
-            lane.is_queued = true;
-            self.turn.push_back(key);
+        change(lane);
+        let ready = lane.ready_at(self.quiet);
+        match (lane.stand, ready) {
+            // Looked at when its turn comes.
+            (Stand::Turn, _) => {}
+            // One that has to wait longer now is looked at again then.
+            (Stand::Until(at), Some(ready)) if at <= ready => {}
+            (stand, ready) => {
+                if let Stand::Until(at) = stand {
+                    self.later.remove(&(at, key.clone()));
+                }
+                lane.stand = ready.map_or(Stand::Aside, Stand::Until);
+                self.later.extend(ready.map(|at| (at, key.clone())));
+            }
         }
-        lane.first.get_or_insert(now);
-        lane.last = Some(now);
-        lane
+        key
     }
 
-    /// A record arrived.
-    pub fn arrive(&mut self, session: &str, written_ns: i128, record: Waiting, now: Instant) {
-        let lane = self.lane(session, now);
-        let urgent = usize::from(record.urgent);
-        if lane.waiting.insert((written_ns, record.id.clone()), record).is_none() {
-            lane.urgent += urgent;
-            self.waiting += 1;
-        }
+    /// A record arrived. Returns the name of its lane, which is kept once for all that wait in it.
+    pub fn arrive(&mut self, session: &str, written_ns: i64, record: Waiting, now: Instant) -> Arc<str> {
+        let mut is_new = false;
+        let urgent = u32::from(record.urgent);
+        let key = self.change(session, |lane| {
+            lane.hear_of(now);
+            is_new = lane.waiting.insert(written_ns, record);
+            lane.urgent += if is_new { urgent } else { 0 };
+        });
+        self.waiting += usize::from(is_new);
+        key
     }
 
     /// A record is due again.
     pub fn due(&mut self, session: &str, again: Again, now: Instant) {
-        self.lane(session, now).again.push_back(again);
         self.waiting += 1;
+        self.change(session, |lane| {
+            lane.hear_of(now);
+            lane.again.push_back(again);
+        });
     }
 
     /// A delivery goes on under the key it has.
     pub fn resume(&mut self, session: &str, sealed: Sealed, now: Instant) {
         self.waiting += sealed.entries.len();
-        // What was sent first is settled first.
-        self.lane(session, now).sealed.push_back(sealed);
+        self.change(session, |lane| {
+            lane.hear_of(now);
+            // What was sent first is settled first.
+            lane.sealed.push_back(sealed);
+        });
     }
 
-    /// Takes a waiting record away, wherever its lane is (it was superseded).
-    pub fn withdraw(&mut self, session: &str, id: &Id) -> bool {
-        let Some(lane) = self.lanes.get_mut(session) else { return false };
-        let Some(order) = lane.waiting.iter().find(|(_, w)| w.id == *id).map(|(o, _)| o.clone()) else {
+    /// Takes a waiting record away, wherever in its lane it is (it was superseded).
+    pub fn withdraw(&mut self, session: &Arc<str>, written_ns: i64, id: &Id) -> bool {
+        if !self.lanes.contains_key(session) {
             return false;
-        };
-        if let Some(gone) = lane.waiting.remove(&order) {
-            lane.urgent -= usize::from(gone.urgent);
-            self.waiting -= 1;
         }
-        true
+        let mut is_gone = false;
+        self.change(session, |lane| {
+            if let Some(gone) = lane.waiting.remove(written_ns, id) {
+                lane.urgent -= u32::from(gone.urgent);
+                is_gone = true;
+            }
+        });
+        self.waiting -= usize::from(is_gone);
+        is_gone
     }
 
     /// The next lane that may send now, and what: at most `most` records at once. The lane is in flight until
     /// [`Lanes::landed`].
     pub fn next(&mut self, now: Instant, most: usize) -> Option<(Arc<str>, Next)> {
-        for _ in 0..self.turn.len() {
-            let session = self.turn.pop_front()?;
-            let Some(lane) = self.lanes.get_mut(&session) else { continue };
-            if lane.is_empty() || lane.in_flight {
-                lane.is_queued = false;
-                self.forget_if_idle(&session);
-                continue;
-            }
-            let is_ready = lane.ready_at(self.quiet).is_none_or(|at| at <= now);
-            if !is_ready {
+        while self.later.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, session)) = self.later.pop_first()
+        {
+            if let Some(lane) = self.lanes.get_mut(&session) {
+                lane.stand = Stand::Turn;
                 self.turn.push_back(session);
-                continue;
             }
-            let next = take(lane, most);
-            lane.in_flight = true;
-            lane.is_queued = false;
-            self.waiting -= match &next {
-                Next::Fresh(records) => records.len(),
-                Next::Again(_) => 1,
-                Next::Sealed(sealed) => sealed.entries.len(),
-            };
-            return Some((session, next));
+        }
+        while let Some(session) = self.turn.pop_front() {
+            let Some(lane) = self.lanes.get_mut(&session) else { continue };
+            lane.stand = Stand::Aside;
+            match lane.ready_at(self.quiet) {
+                None => self.forget_if_idle(&session),
+                Some(at) if at > now => {
+                    lane.stand = Stand::Until(at);
+                    self.later.insert((at, session));
+                }
+                Some(_) => {
+                    let next = take(lane, most);
+                    lane.in_flight = true;
+                    self.waiting -= match &next {
+                        Next::Fresh(records) => records.len(),
+                        Next::Again(_) => 1,
+                        Next::Sealed(sealed) => sealed.entries.len(),
+                    };
+                    return Some((session, next));
+                }
+            }
         }
         None
     }
 
     /// The lane's delivery has landed, well or not.
     pub fn landed(&mut self, session: &Arc<str>) {
-        if let Some(lane) = self.lanes.get_mut(session) {
-            lane.in_flight = false;
-            if !lane.is_empty() && !lane.is_queued {
-                lane.is_queued = true;
-                self.turn.push_back(session.clone());
-            }
+        if self.lanes.contains_key(session) {
+            self.change(session, |lane| lane.in_flight = false);
         }
         self.forget_if_idle(session);
     }
 
     /// The lane has to wait. Returns how often in a row now.
     pub fn trouble(&mut self, session: &Arc<str>, until: impl FnOnce(u32) -> Instant) {
-        let lane = self.lanes.entry(session.clone()).or_default();
-        lane.troubles = lane.troubles.saturating_add(1);
-        lane.not_before = Some(until(lane.troubles));
+        let mut is_first = false;
+        self.change(session, |lane| {
+            is_first = lane.troubles == 0;
+            lane.troubles = lane.troubles.saturating_add(1);
+            lane.not_before = Some(until(lane.troubles));
+        });
+        self.in_trouble += usize::from(is_first);
     }
 
     /// The lane is well again.
     pub fn well(&mut self, session: &Arc<str>) {
-        if let Some(lane) = self.lanes.get_mut(session) {
-            lane.troubles = 0;
-            lane.not_before = None;
+        if let Some(lane) = self.lanes.get(session)
+            && (lane.troubles > 0 || lane.not_before.is_some())
+        {
+            self.in_trouble -= usize::from(lane.troubles > 0);
+            self.change(session, |lane| (lane.troubles, lane.not_before) = (0, None));
         }
     }
 
-    /// When the next lane may send, if any waits.
+    /// When the next lane may send at the earliest, if any waits.
     pub fn next_ready(&self) -> Option<Instant> {
-        self.turn.iter().filter_map(|s| self.lanes.get(s)?.ready_at(self.quiet)).min()
+        // One that is in turn was ready when it came there.
+        let in_turn = self.turn.iter().find_map(|s| self.lanes.get(s)?.ready_at(self.quiet));
+        let later = self.later.first().map(|(at, _)| *at);
+        in_turn.into_iter().chain(later).min()
     }
 
     fn forget_if_idle(&mut self, session: &Arc<str>) {
-        let is_idle = self.lanes.get(session).is_some_and(|l| l.is_empty() && !l.in_flight);
-        if is_idle {
-            self.lanes.remove(session);
+        let is_idle = |lane: &Lane| lane.is_empty() && !lane.in_flight && lane.stand == Stand::Aside;
+        if self.lanes.get(session).is_some_and(is_idle)
+            && let Some(lane) = self.lanes.remove(session)
+        {
+            self.in_trouble -= usize::from(lane.troubles > 0);
         }
     }
 }
@@ -306,12 +444,11 @@ fn take(lane: &mut Lane, most: usize) -> Next {
     }
     lane.was_again = false;
     let mut records: Vec<Waiting> = Vec::new();
+    let fits = |records: &[Waiting], next: &Waiting| records.first().is_none_or(|r| r.kind == next.kind);
     while records.len() < most.max(1)
-        && let Some(first) = lane.waiting.first_entry()
-        && records.first().is_none_or(|r| r.kind == first.get().kind)
+        && let Some(record) = lane.waiting.pop_if(|next| fits(&records, next))
     {
-        let record = first.remove();
-        lane.urgent -= usize::from(record.urgent);
+        lane.urgent -= u32::from(record.urgent);
         records.push(record);
     }
     if lane.waiting.is_empty() {
@@ -455,7 +592,7 @@ mod tests {
         let kinds = [Deliver::Turn, Deliver::Turn, Deliver::Message, Deliver::Turn];
         for (n, deliver) in kinds.into_iter().enumerate() {
             let kind = Kind { deliver, route: None };
-            lanes.arrive("s", n as i128, Waiting { kind, ..waiting(&format!("r{n}")) }, now);
+            lanes.arrive("s", n as i64, Waiting { kind, ..waiting(&format!("r{n}")) }, now);
         }
         let mut groups = Vec::new();
         while let Some((session, next)) = lanes.next(after(now, 1000), 10) {
@@ -470,8 +607,9 @@ mod tests {
         let mut lanes = Lanes::new(QUIET);
         let now = Instant::now();
         lanes.arrive("s", 1, Waiting { urgent: true, ..waiting("a") }, now);
-        assert!(lanes.withdraw("s", &Id::new("a").unwrap()));
-        assert!(!lanes.withdraw("s", &Id::new("a").unwrap()));
+        let session = Arc::from("s");
+        assert!(lanes.withdraw(&session, 1, &Id::new("a").unwrap()));
+        assert!(!lanes.withdraw(&session, 1, &Id::new("a").unwrap()));
         assert!(lanes.is_empty());
         assert_eq!(lanes.next(after(now, 1000), 10), None);
     }

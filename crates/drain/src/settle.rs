@@ -11,7 +11,7 @@ use spool_seeded::Bug;
 use spooldir::journal::Line;
 use spooldir::name::Purpose;
 use spooldir::time::now_ms;
-use spooldir::{Entry, Error, Event, State};
+use spooldir::{Dir, Entry, Error, Event, State};
 use tracing::{info, warn};
 
 use crate::agent::{Agent, Place};
@@ -104,7 +104,7 @@ where
             self.retire(entry, evidence, note);
         }
         if spool_seeded::is(Bug::RetireLane) {
-            let is_next = |place: &Place| matches!(place, Place::Waiting(s) if *s == flight.session);
+            let is_next = |place: &Place| matches!(place, Place::Waiting(s, _) if *s == flight.session);
             let next: Vec<_> =
                 self.index.iter().filter(|(_, p)| is_next(p)).map(|(id, _)| id.clone()).collect();
             for id in next {
@@ -180,7 +180,7 @@ where
                 }
             }
         }
-        self.unsynced = true;
+        self.unflushed.note(Dir::Sending);
         if is_half && !spool_seeded::is(Bug::HalfMoved) {
             // The next sweep takes all of them up, finishes the change, and asks the gateway.
             for (entry, _) in &entries {

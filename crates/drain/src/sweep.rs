@@ -21,6 +21,7 @@ use spooldir::{Dir, Entry, Error, Event, Id, Key, Record, State};
 use tracing::{debug, info, warn};
 
 use crate::agent::{Agent, Place};
+use crate::flight::Unflushed;
 use crate::lanes::{Again, Kind, Sealed, Waiting};
 
 /// Files opened in one turn of the loop.
@@ -98,7 +99,7 @@ where
         })?;
         if !groups.is_empty() && !spool_seeded::is(Bug::RecoverUnflushed) {
             // Whoever moved them there may have died before the flush; it is made up for before anything is sent.
-            self.unsynced = true;
+            self.unflushed = Unflushed::all();
         }
         if !spool_seeded::is(Bug::HalfMoved) {
             self.finish_changes(&mut groups);
@@ -270,7 +271,7 @@ where
     }
 
     fn is_waiting(&self, name: &OsStr) -> bool {
-        stem(name).is_some_and(|stem| matches!(self.index.get(stem), Some(Place::Waiting(_))))
+        stem(name).is_some_and(|stem| matches!(self.index.get(stem), Some(Place::Waiting(..))))
     }
 
     fn is_left_alone(&self, name: &OsStr, now: Instant) -> bool {
@@ -391,13 +392,17 @@ where
             return;
         }
         if spool_seeded::is(Bug::LaneMixup)
-            && let Some(Place::Waiting(other)) = self.index.values().find(|p| matches!(p, Place::Waiting(_)))
+            && let Some(Place::Waiting(other, _)) =
+                self.index.values().find(|p| matches!(p, Place::Waiting(..)))
         {
             session = other.to_string();
         }
         let waiting = Waiting { id: entry.id.clone(), kind: Kind::of(&record), urgent: record.urgent };
-        self.index.insert(entry.id, Place::Waiting(session.as_str().into()));
-        self.lanes.arrive(&session, written_ns, waiting, now);
+        // A time beyond those that the numbers hold is the first or the last one.
+        let written_ns =
+            i64::try_from(written_ns).unwrap_or(if written_ns < 0 { i64::MIN } else { i64::MAX });
+        let lane = self.lanes.arrive(&session, written_ns, waiting, now);
+        self.index.insert(entry.id, Place::Waiting(lane, written_ns));
     }
 
     /// A record that asks for another place and could not be moved there: that was said, and is not tried all the time.
@@ -413,9 +418,8 @@ where
     /// Puts an older record aside that has not been sent yet.
     fn supersede(&mut self, old: &Id, by: &Id) {
         let entry = match self.index.get(old) {
-            Some(Place::Waiting(session)) => {
-                let session = session.clone();
-                self.lanes.withdraw(&session, old);
+            Some(Place::Waiting(session, written_ns)) => {
+                self.lanes.withdraw(session, *written_ns, old);
                 Entry::new(old.clone(), State::Pending)
             }
             Some(Place::Deferred(..)) => match self.spool.find_in(old, &[Dir::Deferred]) {
