@@ -490,6 +490,8 @@ where
             wake = wake.min(now + every);
         }
         if let Some(ready) = self.lanes.next_ready() {
+            // After trouble with the disk nothing is sent for a while, whatever is ready.
+            let ready = self.disk_trouble.map_or(ready, |until| ready.max(until));
             let room = if self.has_room(now) { Some(now) } else { self.next_room(now) };
             wake = wake.min(room.map_or(wake, |room| room.max(ready)));
         }

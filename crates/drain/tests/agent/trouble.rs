@@ -310,6 +310,13 @@ async fn a_disk_that_cannot_flush_sends_nothing() {
         let flushes =
             || fs.steps().iter().filter(|s| s.starts_with("sync_dir") && s.ends_with("sending")).count();
         b.until("it was tried to flush", |b| b.count(Dir::Sending) == 1 && flushes() > 0).await;
+        // And waits, instead of asking itself all the time whether it may.
+        let sweeps =
+            || fs.steps().iter().filter(|s| s.starts_with("list") && s.ends_with("deferred")).count();
+        let (swept, steps) = (sweeps(), fs.steps().len());
+        b.until("it has swept on", |_| sweeps() >= swept + 3).await;
+        let steps = fs.steps().len() - steps;
+        assert!(steps < 2000, "{steps} calls in three sweeps");
     })
     .await;
     assert_eq!(b.fake.requests_of("agent").len(), 0);
