@@ -30,6 +30,7 @@ use tracing::{debug, error, info, warn};
 use crate::breaker::{self, Breaker};
 use crate::flight::{self, Landed, Rung, Rungs, Unflushed};
 use crate::footing::{self, Footing};
+use crate::kept::Kept;
 use crate::lanes::{Lanes, Quiet};
 use crate::options::Options;
 use crate::runs::{Routed, Seen};
@@ -104,9 +105,13 @@ pub(crate) struct Agent<'a, C: Connector> {
     pub(crate) after: Option<OsString>,
     /// When names that were not ready are looked at again.
     pub(crate) again_at: Option<Instant>,
+    /// Records that were read when they were taken in.
+    pub(crate) kept: Kept,
     /// Entries of `new/` that could not be moved.
     pub(crate) stuck: HashMap<Id, Stuck>,
     pub(crate) flights: FuturesUnordered<LocalFuture<'a, Landed>>,
+    /// How many deliveries the last dispatch started.
+    pub(crate) boarded: usize,
     /// The rungs that they reach on the way.
     pub(crate) rungs: Rungs,
     /// When each of them started, by its key; `None` for one that no longer counts against the window.
@@ -326,8 +331,10 @@ where
             is_overrun: false,
             after: None,
             again_at: None,
+            kept: Kept::default(),
             stuck: HashMap::new(),
             flights: FuturesUnordered::new(),
+            boarded: 0,
             rungs: flight::rungs(),
             started: HashMap::new(),
             runs: HashMap::new(),

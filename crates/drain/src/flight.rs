@@ -105,6 +105,7 @@ where
 {
     /// Sends what may be sent now.
     pub(crate) fn dispatch(&mut self, now: Instant) {
+        self.boarded = 0;
         if self.disk_trouble.is_some_and(|until| until > now) {
             return;
         }
@@ -135,6 +136,7 @@ where
             }
             return;
         }
+        self.boarded = ready.len();
         for flight in ready {
             let delivery = delivery(&flight, self.options);
             let gateway = gateway.clone();
@@ -250,7 +252,7 @@ where
     }
 
     fn board_one(&mut self, entry: Entry, session: &Arc<str>, key: &Key) -> Option<(Entry, Record)> {
-        let record = match self.read(&entry) {
+        let record = match self.read_or_recall(&entry) {
             Reading::Good(record, _)
                 if record.session_key.as_deref() == Some(&**session) || spool_seeded::is(Bug::LaneMixup) =>
             {

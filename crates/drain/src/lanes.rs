@@ -272,9 +272,9 @@ impl Lanes {
         troubled
     }
 
-    /// How many lanes may send now, as far as is known.
-    pub fn in_turn(&self) -> usize {
-        self.turn.len()
+    /// How many lanes there are, those in flight included.
+    pub fn count(&self) -> usize {
+        self.lanes.len()
     }
 
     /// Changes a lane, and lets it stand where it belongs then. Returns its name.

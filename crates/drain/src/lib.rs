@@ -3,7 +3,7 @@
 //! The only crate that knows both the spool's files and the gateway's wire. The rooms:
 //!
 //! - [`agent`]: the loop that owns all state; `sweep` finds, `runs` looks after jobs, `flight` sends,
-//!   `settle` judges, `footing` sees that the spool is still its own;
+//!   `settle` judges, `kept` saves a second reading, `footing` sees that the spool is still its own;
 //! - [`attempt`]: one attempt at a delivery: look, probe, send, prove; [`verdict`]: what it came to;
 //! - [`lanes`]: who goes next; [`retry`] and [`breaker`]: when; [`options`]: all settings;
 //! - [`render`]: what the session reads;
@@ -14,6 +14,7 @@ pub mod attempt;
 pub mod breaker;
 mod flight;
 mod footing;
+mod kept;
 pub mod lanes;
 pub mod options;
 pub mod render;

@@ -227,6 +227,8 @@ where
                 self.after = None;
             }
             self.stuck.retain(|_, stuck| stuck.until + LEFT_ALONE > now);
+            let index = &self.index;
+            self.kept.tidy(|id| matches!(index.get(id), Some(Place::Waiting(..))));
         }
         if now >= self.upkeep_at {
             self.upkeep_at = now + UPKEEP;
@@ -314,7 +316,7 @@ where
         }
         let started = Instant::now();
         let mut has_changed = false;
-        for _ in 0..AT_ONCE {
+        for _ in 0..self.bite() {
             let Some(name) = self.fresh.pop_front() else { break };
             let index = &self.index;
             let is_busy = |id: &Id| matches!(index.get(id), Some(Place::Sending | Place::Deferred(..)));
@@ -363,9 +365,17 @@ where
         }
     }
 
+    /// How many names are opened in this turn. While there is enough for others to send, only a few more than were
+    /// sent: a record that is taken in much too early is read a second time, and what is ready waits for the disk.
+    fn bite(&self) -> usize {
+        let idle = self.lanes.count().saturating_sub(self.started.len() + self.lanes.in_trouble());
+        let enough = self.breaker.window() * 2;
+        if enough > 0 && idle >= enough { (self.boarded + 32).min(AT_ONCE) } else { AT_ONCE }
+    }
+
     /// A good record: into its lane, or wherever else it asks to be.
     fn accept(&mut self, taken: Taken, now: Instant) {
-        let Taken { entry, record, written_ns } = taken;
+        let Taken { entry, record, written_ns, seen } = taken;
         let mut session = record.session_key.clone().unwrap_or_default();
         let mut line = Line { session_key: Some(session.clone()), ..Line::about("accept", &entry) };
         if spool_seeded::is(Bug::TextInJournal) {
@@ -402,6 +412,9 @@ where
         let written_ns =
             i64::try_from(written_ns).unwrap_or(if written_ns < 0 { i64::MIN } else { i64::MAX });
         let lane = self.lanes.arrive(&session, written_ns, waiting, now);
+        if let Some(meta) = seen {
+            self.kept.keep(&entry.id, meta, Box::new(record), i128::from(wall) * 1_000_000);
+        }
         self.index.insert(entry.id, Place::Waiting(lane, written_ns));
     }
 
@@ -496,6 +509,17 @@ where
                 Reading::Later(why) => self.hold(&entry, &why),
             }
         }
+    }
+
+    /// As [`Agent::read`], without reading a file again that is known and as it was.
+    pub(crate) fn read_or_recall(&mut self, entry: &Entry) -> Reading {
+        if let Some((seen, record)) = self.kept.take(&entry.id)
+            && entry.state == State::Pending
+            && matches!(self.spool.fs().stat(&self.spool.path(entry)), Ok(Some(now)) if now == seen)
+        {
+            return Reading::Good(record, seen.mtime_ns);
+        }
+        self.read(entry)
     }
 
     /// Reads the record of an entry.

@@ -58,6 +58,8 @@ pub struct Taken {
     pub record: Record,
     /// When its bytes were written, in nanoseconds since 1970: for order only.
     pub written_ns: i128,
+    /// What the file was when it was read; `None` when it was given another name since.
+    pub seen: Option<Meta>,
 }
 
 /// Whether a name in `new/` can be a record: it ends in `.json` and does not start with a dot.
@@ -151,7 +153,8 @@ impl Desk {
             let reason = "no session is named; spool retry ID --session KEY sends it to one".to_owned();
             return hold(spool, entry, reason);
         }
-        Intake::Ready(Box::new(Taken { entry, record, written_ns: content.meta.mtime_ns }))
+        let seen = (name == OsStr::new(&entry.file_name())).then_some(content.meta);
+        Intake::Ready(Box::new(Taken { entry, record, written_ns: content.meta.mtime_ns, seen }))
     }
 
     /// Why a file that is no good record should be looked at again, if it should.

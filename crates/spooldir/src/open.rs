@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rustix::fs::{Mode, OFlags};
 use spool_seeded::Bug;
@@ -31,13 +32,26 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Content, Unfit> {
     let (file, meta) = open(path)?;
     let limit = if spool_seeded::is(Bug::SizeUnchecked) { u64::MAX - 1 } else { limit };
     judge(&meta, limit)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.size).unwrap_or(0));
-    // One byte more than allowed tells a file that has grown since.
-    file.take(limit + 1).read_to_end(&mut bytes)?;
+    let bytes = read_whole(file, meta.size, limit)?;
     if bytes.len() as u64 > limit {
         return Err(Unfit::TooLarge(bytes.len() as u64));
     }
     Ok(Content { meta, bytes })
+}
+
+/// Reads to the end, at most one byte more than `limit`, which tells a file that has grown since. One byte more than
+/// `size` is asked for, so that a file that is as long as it was is read by one call.
+fn read_whole(mut file: File, size: u64, limit: u64) -> io::Result<Vec<u8>> {
+    let most = usize::try_from(size.saturating_add(1)).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; most];
+    let length = file.read(&mut bytes)?;
+    bytes.truncate(length);
+    // An ordinary file gives less than was asked for only at its end; what gives less than it has is read on.
+    if length as u64 != size {
+        let left = (limit + 1).saturating_sub(length as u64);
+        file.take(left).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 /// Opens an ordinary file of ours, of any size, to be read.
@@ -55,13 +69,19 @@ fn judge(meta: &Meta, limit: u64) -> Result<(), Unfit> {
     if meta.nlink > 1 && !spool_seeded::is(Bug::HardlinkOk) {
         return Err(Unfit::Linked(meta.nlink));
     }
-    if meta.uid != rustix::process::geteuid().as_raw() && !spool_seeded::is(Bug::ForeignOwnerOk) {
+    if meta.uid != own_uid() && !spool_seeded::is(Bug::ForeignOwnerOk) {
         return Err(Unfit::Owner(meta.uid));
     }
     if meta.size > limit {
         return Err(Unfit::TooLarge(meta.size));
     }
     Ok(())
+}
+
+/// Who we are; asked once, for no program of ours ever changes it.
+fn own_uid() -> u32 {
+    static OWN: OnceLock<u32> = OnceLock::new();
+    *OWN.get_or_init(|| rustix::process::geteuid().as_raw())
 }
 
 #[cfg(target_os = "linux")]

@@ -1,5 +1,7 @@
 //! What a record may ask for, and what strangers may drop.
 
+use std::time::{Duration, Instant};
+
 use spooldir::name::Key;
 use spooldir::time::now_ms;
 use spooldir::{Dir, Entry, Event, Id, State};
@@ -170,5 +172,42 @@ async fn two_sessions_under_one_key_are_held_and_neither_is_sent() {
     for id in &ids {
         assert!(b.reason(id).contains(&key.to_string()), "{}", b.reason(id));
         assert_eq!(b.commits(id), 0);
+    }
+}
+
+/// What was read when it was taken in is sent without being read again, but only as long as the file is the same one and
+/// was not touched. A producer that writes in place, or somebody who puts another file there, is read again.
+#[tokio::test]
+async fn a_record_that_was_changed_while_it_waited_is_not_sent_as_it_was() {
+    let b = Bench::new().await;
+    let ids: Vec<Id> = ["alpha", "beta", "gamma"].iter().map(|text| b.put(ROUTED, text, "")).collect();
+    let path = |id: &Id| b.spool.path(&Entry::new(id.clone(), State::Pending));
+    let old = Instant::now();
+    b.until("the files are older than a tick of any clock", |_| old.elapsed() > Duration::from_millis(200))
+        .await;
+    b.fake.kill().await;
+    b.run(async {
+        let accepted = |id: &Id| b.lines().iter().any(|l| l.event == "accept" && l.id == id.as_str());
+        b.until("they are taken in", |_| ids.iter().all(accepted)).await;
+        let text = |text: &str| format!(r#"{{"sessionKey":"{ROUTED}","text":"{text}"}}"#);
+        // In place and of the same length, and with the old time; and another file of the same name.
+        let meta = std::fs::metadata(path(&ids[0])).unwrap();
+        let file = std::fs::File::options().write(true).open(path(&ids[0])).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, text("ALPHA").as_bytes(), 0).unwrap();
+        file.set_modified(meta.modified().unwrap()).unwrap();
+        let other = b.spool.dir(Dir::Tmp).join("other");
+        std::fs::write(&other, text("BETA")).unwrap();
+        rustix::fs::rename(&other, path(&ids[1])).unwrap();
+        b.fake.restart().await.unwrap();
+        b.until_done(3).await;
+    })
+    .await;
+    let told: Vec<String> =
+        b.fake.requests_of("agent").iter().map(|r| r.params["message"].to_string()).collect();
+    let told = told.join("\n");
+    for (word, is_told) in
+        [("ALPHA", true), ("alpha", false), ("BETA", true), ("beta", false), ("gamma", true)]
+    {
+        assert_eq!(told.contains(word), is_told, "{word} in {told}");
     }
 }
