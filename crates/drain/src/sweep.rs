@@ -577,6 +577,9 @@ where
         };
         match moved {
             Ok(moved) => {
+                if matches!(moved.state, State::Held | State::Dead | State::Dismissed) {
+                    self.desk.has_moved();
+                }
                 let line = Line::moved(event, &moved);
                 let line = reason.map_or_else(|| line.clone(), |r| line.clone().because(r));
                 info!(id = %moved.id, "{}: {}{}", event.word(), moved.state.word(), reason.map(|r| format!(": {r}")).unwrap_or_default());

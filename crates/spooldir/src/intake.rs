@@ -21,6 +21,7 @@ use crate::moves::Why;
 use crate::name::{Id, SUFFIX};
 use crate::open;
 use crate::record::{Flaw, MAX_BYTES, Record};
+use crate::shelf::Shelves;
 use crate::time::now_ms;
 
 /// How long a file that is no good record must have been left alone before it is condemned.
@@ -73,6 +74,9 @@ pub fn is_candidate(name: &OsStr) -> bool {
 pub struct Desk {
     unfinished: HashMap<OsString, Unfinished>,
     writers: Option<Writers>,
+    shelves: Shelves,
+    /// When the shelves were looked at; nobody knows what is there now when that is none.
+    looked_at: Option<Instant>,
 }
 
 /// What was open for writing at a moment, on a device.
@@ -102,8 +106,34 @@ impl Desk {
     }
 
     /// Looks at one name in `new/`. `is_busy` tells whether an id is one of those the agent has under way (sending or
-    /// deferred), which are not looked for on disk. Who writes is asked of the system once for all looks of one `now`.
+    /// deferred), which are not looked for on disk. Who writes, and what lies in the states that few entries are in,
+    /// is asked of the system once for all looks of one `now`; whoever moves something there in between says so
+    /// ([`Desk::has_moved`]).
     pub fn look(
+        &mut self,
+        spool: &Spool,
+        name: &OsStr,
+        is_busy: &dyn Fn(&Id) -> bool,
+        now: Instant,
+    ) -> Intake {
+        if self.looked_at != Some(now) {
+            self.shelves.look(spool);
+            self.looked_at = Some(now);
+        }
+        let intake = self.look_at(spool, name, is_busy, now);
+        if matches!(intake, Intake::Held(..) | Intake::Buried(..)) {
+            self.has_moved();
+        }
+        intake
+    }
+
+    /// An entry was moved to where a person decides, by somebody who looks at this desk.
+    pub fn has_moved(&mut self) {
+        self.shelves.forget();
+        self.looked_at = None;
+    }
+
+    fn look_at(
         &mut self,
         spool: &Spool,
         name: &OsStr,
@@ -144,7 +174,7 @@ impl Desk {
             }
         };
         self.unfinished.remove(name);
-        let id = match identify(spool, name, record.id.as_ref(), &content, is_busy) {
+        let id = match identify(spool, name, record.id.as_ref(), &content, is_busy, &self.shelves) {
             Ok(id) => id,
             Err(other) => return *other,
         };
@@ -216,7 +246,7 @@ impl Desk {
     ) -> Intake {
         self.unfinished.remove(name);
         let said = crate::json::parse(&content.bytes).ok().and_then(|v| Id::new(v.get("id")?.as_str()?).ok());
-        match identify(spool, name, said.as_ref(), content, is_busy) {
+        match identify(spool, name, said.as_ref(), content, is_busy, &self.shelves) {
             Ok(id) if spool_seeded::is(Bug::FutureDropped) => {
                 let _gone = spool.fs().remove(&spool.dir(Dir::New).join(format!("{id}{SUFFIX}"))).is_ok();
                 Intake::Gone
@@ -239,6 +269,7 @@ fn identify(
     said: Option<&Id>,
     content: &Content,
     is_busy: &dyn Fn(&Id) -> bool,
+    shelves: &Shelves,
 ) -> Result<Id, Box<Intake>> {
     let stem = name.to_str().and_then(|n| n.strip_suffix(SUFFIX));
     let id = match (said, stem) {
@@ -258,6 +289,9 @@ fn identify(
     }
     for dir in [Dir::Hold, Dir::Dead, Dir::Done, Dir::Dismissed] {
         if spool_seeded::is(Bug::IdReuse) && dir == Dir::Done {
+            continue;
+        }
+        if shelves.lacks(dir, &own_name) {
             continue;
         }
         if matches!(spool.fs().stat(&spool.dir(dir).join(&own_name)), Ok(Some(_))) {

@@ -45,6 +45,7 @@ pub mod publisher;
 pub mod record;
 pub mod run;
 pub mod sanitize;
+mod shelf;
 mod stage;
 pub mod time;
 pub mod trouble;
