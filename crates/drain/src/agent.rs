@@ -9,7 +9,7 @@
 //! The rooms of the agent: [`crate::sweep`] finds, [`crate::flight`] sends, [`crate::settle`] judges,
 //! [`crate::footing`] sees to the ground.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::future::{Future, pending};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -30,6 +30,7 @@ use tracing::{debug, error, info, warn};
 use crate::breaker::{self, Breaker};
 use crate::flight::{self, Landed, Rung, Rungs, Unflushed};
 use crate::footing::{self, Footing};
+use crate::found::Found;
 use crate::kept::Kept;
 use crate::lanes::{Lanes, Quiet};
 use crate::options::Options;
@@ -96,7 +97,7 @@ pub(crate) struct Agent<'a, C: Connector> {
     /// Entries in `deferred/`, by the moment they are due.
     pub(crate) deferred: BTreeSet<(Instant, Id)>,
     /// Names in `new/` that were found and not yet looked at.
-    pub(crate) fresh: VecDeque<OsString>,
+    pub(crate) fresh: Found,
     /// Names that were reported, and when they are looked at again.
     pub(crate) reported: HashMap<OsString, Instant>,
     /// Whether it was said that there are more of them than are remembered.
@@ -326,7 +327,7 @@ where
             }),
             index: HashMap::new(),
             deferred: BTreeSet::new(),
-            fresh: VecDeque::new(),
+            fresh: Found::default(),
             reported: HashMap::new(),
             is_overrun: false,
             after: None,

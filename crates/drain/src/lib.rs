@@ -14,6 +14,7 @@ pub mod attempt;
 pub mod breaker;
 mod flight;
 mod footing;
+mod found;
 mod kept;
 pub mod lanes;
 pub mod options;

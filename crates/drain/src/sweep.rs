@@ -4,7 +4,7 @@
 //! stops the loop. What one file is or does never stops another. Discovery knows no times: a file moved in with an old
 //! date is found like any other.
 
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 
 use crate::agent::{Agent, Place};
 use crate::flight::Unflushed;
+use crate::found::{Found, Lowest};
 use crate::lanes::{Again, Kind, Sealed, Waiting};
 
 /// Files opened in one turn of the loop.
@@ -235,7 +236,7 @@ where
             self.upkeep();
         }
         match self.find_new(room, now) {
-            Ok((found, after)) => (self.fresh, self.after) = (found.into(), after),
+            Ok((found, after)) => (self.fresh, self.after) = (found, after),
             Err(e) => self.report(OsStr::new(""), &e.to_string(), now),
         }
         self.next_sweep = now + now.elapsed() * 9;
@@ -243,37 +244,38 @@ where
 
     /// The lowest names in `new/` that are not known, at most `room`, and where to go on if there may be more: names
     /// that nobody can take in must not hide those that come after them.
-    fn find_new(&self, room: usize, now: Instant) -> Result<(Vec<OsString>, Option<OsString>), Error> {
+    fn find_new(&self, room: usize, now: Instant) -> Result<(Found, Option<OsString>), Error> {
         let dir = self.spool.dir(Dir::New);
-        let mut lowest: BinaryHeap<OsString> = BinaryHeap::new();
+        let mut lowest = Lowest::new(room);
         let mut see = |name: &OsStr, _is_file: bool| {
             let is_seen = self.after.as_deref().is_some_and(|after| name <= after);
-            if !is_seen && is_candidate(name) && !self.is_waiting(name) && !self.is_left_alone(name, now) {
-                lowest.push(name.to_owned());
-                if lowest.len() > room {
-                    lowest.pop();
-                }
+            if !is_seen
+                && is_candidate(name)
+                && lowest.wants(name)
+                && !self.is_waiting(name)
+                && !self.is_left_alone(name, now)
+            {
+                lowest.push(name);
             }
             ControlFlow::Continue(())
         };
         let listed = self.spool.fs().list(&dir, &mut see);
         listed.map_err(|source| Error::Io { verb: "list", path: dir.clone(), source })?;
-        let mut names = lowest.into_sorted_vec();
-        let after = if names.len() < room { None } else { names.last().cloned() };
+        let (names, after) = lowest.finish();
         // Ids of ours sort by time; what was named by hand is taken in by the age of its content, before them.
-        let age = |name: &OsString| {
-            if stem(name).is_some_and(Id::is_unique) {
-                return i128::MAX;
-            }
+        let (then, mut first): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| stem(name).is_some_and(Id::is_unique));
+        first.sort_unstable();
+        first.sort_by_cached_key(|name| {
             let meta = self.spool.fs().stat(&dir.join(name)).ok().flatten();
             meta.map_or(0, |m| m.mtime_ns)
-        };
-        names.sort_by_cached_key(age);
-        Ok((names, after))
+        });
+        Ok((Found::new(first, then), after))
     }
 
     fn is_waiting(&self, name: &OsStr) -> bool {
-        stem(name).is_some_and(|stem| matches!(self.index.get(stem), Some(Place::Waiting(..))))
+        !self.index.is_empty()
+            && stem(name).is_some_and(|stem| matches!(self.index.get(stem), Some(Place::Waiting(..))))
     }
 
     fn is_left_alone(&self, name: &OsStr, now: Instant) -> bool {
@@ -317,7 +319,7 @@ where
         let started = Instant::now();
         let mut has_changed = false;
         for _ in 0..self.bite() {
-            let Some(name) = self.fresh.pop_front() else { break };
+            let Some(name) = self.fresh.pop() else { break };
             let index = &self.index;
             let is_busy = |id: &Id| matches!(index.get(id), Some(Place::Sending | Place::Deferred(..)));
             let intake = self.desk.look(self.spool, &name, &is_busy, now);

@@ -15,6 +15,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(target_os = "linux")]
+use rustix::fs::FileType;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use spool_seeded::{Bug, is};
@@ -236,14 +238,7 @@ impl Fs for RealFs {
     }
 
     fn list(&self, dir: &Path, see: &mut dyn FnMut(&OsStr, bool) -> ControlFlow<()>) -> io::Result<()> {
-        for item in std::fs::read_dir(dir)? {
-            let item = item?;
-            let is_file = item.file_type()?.is_file();
-            if see(&item.file_name(), is_file).is_break() {
-                break;
-            }
-        }
-        Ok(())
+        list(dir, see)
     }
 
     fn read(&self, path: &Path, limit: u64) -> Result<Content, Unfit> {
@@ -312,6 +307,49 @@ impl Fs for RealFs {
         }
         written
     }
+}
+
+/// Without a copy of each name: a million of them may be listed to find a few.
+#[cfg(target_os = "linux")]
+fn list(dir: &Path, see: &mut dyn FnMut(&OsStr, bool) -> ControlFlow<()>) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let handle = rustix::fs::open(dir, flags, Mode::empty())?;
+    let mut room = Vec::with_capacity(64 * 1024);
+    let mut items = rustix::fs::RawDir::new(handle, room.spare_capacity_mut());
+    while let Some(item) = items.next() {
+        let item = item?;
+        let name = OsStr::from_bytes(item.file_name().to_bytes());
+        if name == "." || name == ".." {
+            continue;
+        }
+        let is_file = match item.file_type() {
+            // File systems that do not say it with the name.
+            FileType::Unknown => match std::fs::symlink_metadata(dir.join(name)) {
+                Ok(meta) => meta.is_file(),
+                // It went while we looked.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(e),
+            },
+            kind => kind.is_file(),
+        };
+        if see(name, is_file).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn list(dir: &Path, see: &mut dyn FnMut(&OsStr, bool) -> ControlFlow<()>) -> io::Result<()> {
+    for item in std::fs::read_dir(dir)? {
+        let item = item?;
+        let is_file = item.file_type()?.is_file();
+        if see(&item.file_name(), is_file).is_break() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// A file without a name (O_TMPFILE): a crash leaves nothing behind.
