@@ -7,6 +7,7 @@ use spooldir::{Dir, Spool, exit};
 
 use crate::Failure;
 use crate::args::Args;
+use crate::progress::Progress;
 
 /// The exit number when the equation does not hold.
 const BROKEN: u8 = 1;
@@ -18,7 +19,9 @@ const MAX_NAMED: usize = 20;
 /// # Errors
 /// What the spool says when it cannot be read; those of writing.
 pub fn run(spool: &Spool, args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
-    let audit = spool.audit()?;
+    let mut progress = Progress::new("auditing");
+    let audit = spool.audit_telling(&mut |seen| progress.at(seen, None))?;
+    drop(progress);
     let holds = audit.holds();
     if args.json {
         let doubled: Vec<_> =

@@ -19,6 +19,7 @@ use tracing::level_filters::LevelFilter;
 use crate::Failure;
 use crate::args::Args;
 use crate::discover;
+use crate::progress;
 use crate::status::serve;
 
 /// Runs the agent.
@@ -42,10 +43,12 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     let options = Options { once: args.once, supervisor: supervisor(), ..Options::default() };
     tracing::info!(spool = %spool.root().display(), gateway = %config.url, "draining");
     let connector = OpenClawConnector::new(config);
+    let followed = if args.once { progress::follow(&spool) } else { None };
     let summary = runtime()?.block_on(async {
         let shutdown = asked_to_end()?;
         Ok::<_, Failure>(spool_drain::run(&spool, &connector, &options, shutdown).await?)
     })?;
+    drop(followed);
     let Summary { delivered, dead, held, left, .. } = summary;
     tracing::info!(delivered, dead, held, left, "ended");
     if args.once { once(&summary) } else { Ok(exit::OK) }
@@ -190,7 +193,7 @@ impl io::Write for Log {
         // An event comes whole, with the end of its line.
         let text = String::from_utf8_lossy(event);
         let line = spooldir::sanitize::visible(text.strip_suffix('\n').unwrap_or(&text));
-        io::stderr().write_all(format!("{line}\n").as_bytes())?;
+        progress::beside(|| io::stderr().write_all(format!("{line}\n").as_bytes()))?;
         Ok(event.len())
     }
 

@@ -13,6 +13,7 @@ use spooldir::{Dir, Entry, Id, Record, Spool, State};
 
 use crate::Failure;
 use crate::find::Inbox;
+use crate::when;
 
 /// How many records are remembered.
 const MAX_REMEMBERED: usize = 8192;
@@ -102,6 +103,14 @@ impl Lane {
 
     fn rank(&self) -> usize {
         self.items.iter().filter_map(|item| rank(item.entry.dir())).min().unwrap_or(OPEN.len())
+    }
+}
+
+/// When the next try is, in words: `in 8 s`; `due` when it only waits for its turn, or for the gateway.
+pub fn next_in_words(at: u64, now_ms: u64) -> String {
+    match at.saturating_sub(now_ms) {
+        0 => "due".to_owned(),
+        wait => format!("in {}", when::length(wait)),
     }
 }
 

@@ -35,6 +35,7 @@ mod list;
 mod man;
 mod openclaw_config;
 mod operate;
+mod progress;
 mod prune;
 mod reroute;
 mod runs;
@@ -132,7 +133,7 @@ pub fn complain(message: &str) {
         return;
     }
     // Where stderr is closed there is nobody left to tell.
-    let _told = writeln!(io::stderr(), "spool: {message}").is_ok();
+    let _told = progress::beside(|| writeln!(io::stderr(), "spool: {message}")).is_ok();
 }
 
 fn run(call: Call) -> Result<u8, Failure> {

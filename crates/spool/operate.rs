@@ -26,6 +26,7 @@ use spooldir::{Dir, Entry, Event, Id, Spool, State, exit};
 use crate::Failure;
 use crate::args::Args;
 use crate::find;
+use crate::progress::{self, Progress};
 use crate::reroute;
 use crate::view;
 
@@ -56,10 +57,12 @@ pub fn run(verb: &str, spool: &Spool, args: &Args, out: &mut dyn Write) -> Resul
     }
     let mut first_failure = exit::OK;
     let mut outcomes = Vec::new();
-    for name in &names {
+    let mut progress = Progress::new("moving");
+    for (n, name) in names.iter().enumerate() {
+        progress.at(n as u64, Some(names.len() as u64));
         match persist(verb, spool, name, args) {
             Ok(outcome) if args.json => outcomes.push(outcome),
-            Ok(outcome) => outcome.tell(args, out)?,
+            Ok(outcome) => progress::beside(|| outcome.tell(args, out))?,
             Err(failure) => {
                 crate::complain(&failure.message);
                 first_failure = if first_failure == exit::OK { failure.exit } else { first_failure };

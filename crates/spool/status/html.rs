@@ -9,7 +9,7 @@ use std::fmt::Write;
 use super::day::{Day, Tally};
 use super::report::{Grade, Health, Problem, Report};
 use super::screen::bytes;
-use crate::lane::Lane;
+use crate::lane::{Lane, next_in_words};
 use crate::view::brief;
 use crate::when;
 
@@ -89,7 +89,7 @@ fn facts(report: &Report) -> String {
             let gateway = &agent.gateway;
             let mut words = format!("{} for {}", gateway.state, when::age(gateway.since, report.now_ms));
             if let Some(at) = gateway.next_try {
-                words.push_str(&format!(", next try in {}", when::length(at.saturating_sub(report.now_ms))));
+                words.push_str(&format!(", next try {}", next_in_words(at, report.now_ms)));
             }
             let version = gateway.version.as_ref().map(|version| format!("version {version}"));
             facts.push(("Gateway", words, version.unwrap_or_default()));
@@ -186,7 +186,7 @@ fn troubles(problems: &[Problem]) -> String {
 fn lanes(report: &Report) -> String {
     let row = |lane: &Lane| {
         let session = lane.session.as_deref().map_or("(no session)".to_owned(), escape);
-        let next = lane.next_try.map(|at| format!("in {}", when::length(at.saturating_sub(report.now_ms))));
+        let next = lane.next_try.map(|at| next_in_words(at, report.now_ms));
         let reason = lane.reason.as_deref().map(escape).unwrap_or_default();
         format!(
             "<tr><td data-name=\"session\"><code>{session}</code></td><td data-name=\"entries\">{}</td>\
@@ -200,7 +200,7 @@ fn lanes(report: &Report) -> String {
         return String::new();
     }
     format!(
-        "<section><h2>Lanes in trouble</h2>\n<table><thead><tr><th>Session</th><th>Entries</th><th>Next try</th>\
+        "<section><h2>Lanes in trouble</h2>\n<table class=\"lanes\"><thead><tr><th>Session</th><th>Entries</th><th>Next try</th>\
          <th>Why</th></tr></thead>\n<tbody>\n{rows}</tbody></table></section>\n"
     )
 }
@@ -303,14 +303,15 @@ th { text-align: left; color: var(--faint); font-weight: 500; font-size: 13px; }
 th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
 td:first-child { white-space: nowrap; } td:first-child code { white-space: normal; }
 tr:last-child td { border-bottom: 0; }
+.lanes th:nth-child(1) { width: 32%; } .lanes th:nth-child(2) { width: 16%; } .lanes th:nth-child(3) { width: 10%; }
 @media (max-width: 640px) {
   .tiles { grid-template-columns: repeat(4, 1fr); }
   thead { display: none; }
   tr { display: block; padding: 8px 0; border-bottom: 1px solid var(--line); } tr:last-child { border-bottom: 0; }
-  td { display: grid; grid-template-columns: 76px 1fr; padding: 1px 0; border: 0; white-space: normal; }
+  td { display: grid; grid-template-columns: 64px minmax(0, 1fr); padding: 1px 0; border: 0; white-space: normal; }
   td:first-child { white-space: normal; }
   td::before { content: attr(data-name); color: var(--faint); font-size: 13px; }
-  td:empty { display: none; }
+  td:empty { display: none; } td code { font-size: 0.86em; }
 }
 ";
 

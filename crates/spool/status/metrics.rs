@@ -181,6 +181,10 @@ mod tests {
                 labels(line);
             }
         }
+        let documented = include_str!("../../../docs/monitoring.md");
+        for family in families {
+            assert!(documented.contains(&format!("`{family}`")), "docs/monitoring.md does not name {family}");
+        }
         assert!(text.contains("\nspool_entries{state=\"pending\"} 12\n"), "{text}");
         assert!(text.contains("\nspool_gateway_state{state=\"down\"} 1\n"), "{text}");
     }

@@ -220,7 +220,7 @@ impl Report {
             let since = when::length(silent);
             let what =
                 format!("the agent (process {}) has said nothing for {since}; is it stopped?", agent.pid);
-            say(silent > OLD_STATUS, Critical, what, &format!("ps -fp {}", agent.pid));
+            say(silent > OLD_STATUS, Critical, what, "spool doctor");
             let gateway = &agent.gateway;
             let why = gateway.reason.as_deref().map(|r| format!(": {}", brief(r, 300))).unwrap_or_default();
             let is_long = self.now_ms.saturating_sub(gateway.since) > LONG_DOWN;
@@ -228,12 +228,7 @@ impl Report {
             let is = |state: &str| gateway.state == state;
             say(is("down"), grade, format!("the gateway is down{why}"), "openclaw gateway status");
             let refused = format!("the gateway refuses the agent{why}");
-            say(
-                is("refused"),
-                Critical,
-                refused,
-                "mend what the gateway refuses: the sentence above says how",
-            );
+            say(is("refused"), Critical, refused, "spool doctor");
         } else {
             let what = "the agent has not said yet how it is".to_owned();
             say(self.is_running, Warning, what, "look again in a moment");

@@ -7,7 +7,7 @@ use std::io::Write;
 
 use super::report::{Grade, Health, Problem, Report};
 use crate::Failure;
-use crate::lane::Lane;
+use crate::lane::{Lane, next_in_words};
 use crate::terminal::Terminal;
 use crate::view::brief;
 use crate::when;
@@ -126,7 +126,7 @@ fn gateway(report: &Report) -> Option<(&'static str, String)> {
         words.push_str(&format!(", version {}, protocol {protocol}", brief(version, 40)));
     }
     if let Some(at) = gateway.next_try {
-        words.push_str(&format!(", next try in {}", when::length(at.saturating_sub(report.now_ms))));
+        words.push_str(&format!(", next try {}", next_in_words(at, report.now_ms)));
     }
     Some((colour, words))
 }
@@ -180,7 +180,7 @@ pub fn in_trouble(lane: &Lane, now_ms: u64) -> String {
     let session = lane.session.as_deref().map_or("(no session)".to_owned(), |key| brief(key, 80));
     let mut words = format!("{session}: {}", lane.in_words());
     if let Some(at) = lane.next_try {
-        words.push_str(&format!(", next try in {}", when::length(at.saturating_sub(now_ms))));
+        words.push_str(&format!(", next try {}", next_in_words(at, now_ms)));
     }
     if let Some(reason) = &lane.reason {
         words.push_str(&format!(" ({})", brief(reason, 200)));

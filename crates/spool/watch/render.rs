@@ -13,7 +13,7 @@ use spooldir::journal::Line;
 use spooldir::{Dir, State};
 
 use super::model::{Mode, Model, Row};
-use crate::lane::{Item, Lane};
+use crate::lane::{Item, Lane, next_in_words};
 use crate::status::report::Health;
 use crate::view::brief;
 use crate::when;
@@ -117,7 +117,7 @@ fn head(model: &Model, theme: Theme, width: usize) -> Vec<Text<'static>> {
             let gateway = &agent.gateway;
             let since = when::age(gateway.since, model.now_ms);
             let style = if gateway.state == "up" { theme.good() } else { theme.bad() };
-            let next = gateway.next_try.map(|at| format!(", next try in {}", until(at, model.now_ms)));
+            let next = gateway.next_try.map(|at| format!(", next try {}", next_in_words(at, model.now_ms)));
             let running = when::age(agent.started_at, model.now_ms);
             Text::from(vec![
                 Span::raw(" gateway "),
@@ -149,10 +149,6 @@ fn head(model: &Model, theme: Theme, width: usize) -> Vec<Text<'static>> {
         lines.push(Text::from(Span::styled(format!(" ! {what}"), theme.warn())));
     }
     lines
-}
-
-fn until(at: u64, now_ms: u64) -> String {
-    when::length(at.saturating_sub(now_ms))
 }
 
 fn lanes(model: &Model, theme: Theme, area: Rect, frame: &mut Frame<'_>) {
@@ -197,7 +193,7 @@ fn lane_row<'a>(lane: &Lane, model: &Model, theme: Theme, width: usize) -> Text<
     if lane.is_slowed
         && let Some(at) = lane.next_try
     {
-        more.push_str(&format!(", next try in {}", until(at, model.now_ms)));
+        more.push_str(&format!(", next try {}", next_in_words(at, model.now_ms)));
     }
     if let Some(reason) = &lane.reason {
         more.push_str(&format!(" ({})", brief(reason, 120)));
@@ -220,10 +216,7 @@ fn entry_row<'a>(item: &Item, model: &Model, theme: Theme, width: usize) -> Text
         }
         State::Deferred { attempts, due_ms, .. } => {
             let after = if *attempts > 0 { format!("try {} ", attempts + 1) } else { String::new() };
-            let due = match due_ms.saturating_sub(model.now_ms) {
-                0 => "due".to_owned(),
-                wait => format!("in {}", when::length(wait)),
-            };
+            let due = next_in_words(*due_ms, model.now_ms);
             (theme.warn(), format!("{after}{due}"))
         }
         State::Pending => {

@@ -13,6 +13,9 @@ use crate::entry::Entry;
 use crate::error::Error;
 use crate::layout::{Dir, Spool};
 
+/// After how many lines and entries it is told how far an audit is.
+const TELL_EVERY: u64 = 1024;
+
 /// What the audit found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Audit {
@@ -54,8 +57,24 @@ impl Spool {
     /// # Errors
     /// [`Error::Io`] when something cannot be read.
     pub fn audit(&self) -> Result<Audit, Error> {
+        self.audit_telling(&mut |_| {})
+    }
+
+    /// The same, telling now and then how many lines and entries were read so far.
+    ///
+    /// # Errors
+    /// As [`Spool::audit`].
+    pub fn audit_telling(&self, tell: &mut dyn FnMut(u64)) -> Result<Audit, Error> {
+        let mut seen = 0;
+        let mut count = || {
+            seen += 1;
+            if seen % TELL_EVERY == 0 {
+                tell(seen);
+            }
+        };
         let mut accounts: HashMap<String, Account> = HashMap::new();
         let torn = self.each_line(|line| {
+            count();
             if line.id.is_empty() || line.event == "duplicate" {
                 return;
             }
@@ -69,6 +88,7 @@ impl Spool {
         })?;
         for dir in Dir::STATES {
             self.each_entry(dir, |entry, _| {
+                count();
                 accounts.entry(entry.id.to_string()).or_default().places.push(dir.state_word());
             })?;
         }
