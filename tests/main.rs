@@ -25,6 +25,7 @@ mod service;
 mod session;
 mod status;
 mod support;
+mod systemd;
 mod torture;
 mod wait;
 mod watch;

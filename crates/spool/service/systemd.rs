@@ -81,7 +81,8 @@ fn confinement(settings: &Settings) -> String {
     text.push_str(
         "# What follows takes a name space for users, as the manager of an ordinary user is not root.\n\
          PrivateUsers=yes\n\
-         ProtectSystem=strict\n",
+         ProtectSystem=strict\n\
+         ProtectHome=read-only\n",
     );
     for dir in &settings.writable {
         text.push_str(&format!("ReadWritePaths={}\n", quote(&format!("-{dir}"), false)));
