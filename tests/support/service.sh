@@ -17,6 +17,7 @@ until_ok() {
     done
 }
 is_done() { spool list --state done --ids | grep -qx "$1"; }
+is_past() { [ "$(date +%s)" -ge "$1" ]; }
 is_another() {
     new=$(show MainPID)
     [ "$new" != 0 ] && [ "$new" != "$1" ] && [ "$(show ActiveState)" = active ]
@@ -62,6 +63,19 @@ for how in KILL STOP; do
     say "delivered" "after-$how"
 done
 say "restarts" "$(spool service status --json | grep -o '"restarts":[0-9]*')"
+
+# Somebody writes in place, and slowly.
+new=~/.local/state/spool/new
+exec 3>"$new/slow.json"
+printf '{"id": "slow-record", "sessionKey": "agent:main:telegram:' >&3
+began=$(date +%s)
+# An agent that cannot see who has it open waits longer than for any other.
+until_ok is_past $((began + 12))
+say "unfinished is left alone" "$(spool list --state dead --ids | wc -l)"
+printf 'direct:77001", "text": "at last"}' >&3
+exec 3>&-
+until_ok is_done slow-record
+say "delivered" slow-record
 
 spool service install --gateway "$GATEWAY" --token-file ~/token | cut -d' ' -f1
 spool service stop

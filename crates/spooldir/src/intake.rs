@@ -26,6 +26,8 @@ use crate::time::now_ms;
 
 /// How long a file that is no good record must have been left alone before it is condemned.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// The same where it cannot be told whether somebody has it open for writing.
+pub const BLIND_PATIENCE: Duration = Duration::from_secs(300);
 /// How many unfinished files are remembered at once.
 const MAX_UNFINISHED: usize = 10_000;
 
@@ -85,6 +87,8 @@ struct Writers {
     at: Instant,
     dev: u64,
     inodes: HashSet<u64>,
+    /// Whether there were processes of ours that nobody may look into.
+    is_blind: bool,
 }
 
 #[derive(Debug)]
@@ -207,17 +211,26 @@ impl Desk {
             }
             _ => {}
         }
-        if !self.is_open_for_writing(meta, now) {
-            return None;
+        if self.is_open_for_writing(meta, now) {
+            self.remember(name, fresh);
+            return Some("somebody has it open for writing");
         }
-        self.remember(name, fresh);
-        Some("somebody has it open for writing")
+        let is_blind = self.writers.as_ref().is_some_and(|seen| seen.is_blind);
+        let waited = self.unfinished.get(name).map_or(Duration::ZERO, |seen| now.duration_since(seen.since));
+        let long = i128::try_from(BLIND_PATIENCE.as_millis()).unwrap_or(i128::MAX);
+        if is_blind && waited < BLIND_PATIENCE && age_ms < long {
+            self.remember(name, fresh);
+            return Some(
+                "it is younger than five minutes, and nobody can tell whether it is open for writing",
+            );
+        }
+        None
     }
 
     fn is_open_for_writing(&mut self, meta: &Meta, now: Instant) -> bool {
         if self.writers.as_ref().is_none_or(|seen| (seen.at, seen.dev) != (now, meta.dev)) {
-            let inodes = open::open_for_writing(meta.dev);
-            self.writers = Some(Writers { at: now, dev: meta.dev, inodes });
+            let (inodes, is_blind) = open::open_for_writing(meta.dev);
+            self.writers = Some(Writers { at: now, dev: meta.dev, inodes, is_blind });
         }
         self.writers.as_ref().is_some_and(|seen| seen.inodes.contains(&meta.ino))
     }

@@ -152,24 +152,44 @@ fn regular(meta: &std::fs::Metadata) -> Result<(), Unfit> {
 ///
 /// A scan of /proc rather than a lease (fcntl(2)): taking a lease would stop, and signal to us, whoever opens the file
 /// meanwhile. Where there is no /proc nobody is seen, and only age and growth speak for a file.
-pub(crate) fn open_for_writing(dev: u64) -> HashSet<u64> {
+///
+/// And whether it could be told at all: from a name space for users, as a service manager makes it for what it confines,
+/// no process outside can be looked into, not even one of the same user.
+pub(crate) fn open_for_writing(dev: u64) -> (HashSet<u64>, bool) {
     let mut open = HashSet::new();
+    let mut is_blind = false;
     let Ok(processes) = std::fs::read_dir("/proc") else {
-        return open;
+        return (open, is_blind);
     };
+    let own = rustix::process::geteuid().as_raw();
+    let is_apart = is_in_a_name_space_for_users();
     for process in processes.flatten().filter(|p| p.file_name().as_encoded_bytes()[0].is_ascii_digit()) {
         let Ok(descriptors) = std::fs::read_dir(process.path().join("fd")) else { continue };
         for fd in descriptors.flatten() {
-            if let Ok(meta) = std::fs::metadata(fd.path())
-                && meta.is_file()
-                && meta.dev() == dev
-                && is_writable(&process.path().join("fdinfo").join(fd.file_name()))
-            {
-                open.insert(meta.ino());
+            match std::fs::metadata(fd.path()) {
+                Ok(meta)
+                    if meta.is_file()
+                        && meta.dev() == dev
+                        && is_writable(&process.path().join("fdinfo").join(fd.file_name())) =>
+                {
+                    open.insert(meta.ino());
+                }
+                // Names can be listed by whoever owns them, what they stand for is told to fewer.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                    is_blind |= is_apart && process.metadata().is_ok_and(|meta| meta.uid() == own);
+                    break;
+                }
+                _ => {}
             }
         }
     }
-    open
+    (open, is_blind)
+}
+
+/// Whether users are other users outside: user_namespaces(7), "User and group ID mappings".
+fn is_in_a_name_space_for_users() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 /// Reads the access mode from a line `flags: 0100001` (octal) of fdinfo, proc(5).
