@@ -21,6 +21,14 @@ pub struct Bench {
     pub statics: PathBuf,
     /// Where to write.
     pub place: Place,
+    /// Where packages of others are unpacked.
+    pub packages: PathBuf,
+    /// Node and the entry point of OpenClaw's package, where it was installed.
+    pub node: Option<PathBuf>,
+    /// See `node`.
+    pub openclaw: Option<PathBuf>,
+    /// What this process mounts is seen by it and its children alone.
+    pub has_own_mounts: bool,
 }
 
 impl Bench {

@@ -31,6 +31,9 @@ struct Wish {
     statics: PathBuf,
     room: PathBuf,
     docs: PathBuf,
+    node: Option<PathBuf>,
+    openclaw: Option<PathBuf>,
+    has_own_mounts: bool,
 }
 
 /// The program.
@@ -73,6 +76,9 @@ fn parse() -> Outcome<Wish> {
             lexopt::Arg::Long("programs") => wish.programs = PathBuf::from(args.value()?),
             lexopt::Arg::Long("statics") => wish.statics = PathBuf::from(args.value()?),
             lexopt::Arg::Long("room") => wish.room = PathBuf::from(args.value()?),
+            lexopt::Arg::Long("node") => wish.node = Some(PathBuf::from(args.value()?)),
+            lexopt::Arg::Long("openclaw") => wish.openclaw = Some(PathBuf::from(args.value()?)),
+            lexopt::Arg::Long("own-mounts") => wish.has_own_mounts = true,
             lexopt::Arg::Long("docs") => wish.docs = PathBuf::from(args.value()?),
             _ => return Err(usage().into()),
         }
@@ -91,6 +97,10 @@ fn measure(wish: Wish) -> Outcome<ExitCode> {
         programs: wish.programs,
         statics: wish.statics,
         place: Place::new(&wish.room)?,
+        packages: wish.room.join("packages"),
+        node: wish.node,
+        openclaw: wish.openclaw,
+        has_own_mounts: wish.has_own_mounts,
     };
     let start = Instant::now();
     let mut all = Vec::new();

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
+use crate::openclaw::install;
 use crate::openclaw::support::Outcome;
 use crate::torture::target_dir;
 
@@ -43,7 +44,29 @@ fn all(args: Vec<OsString>) -> Outcome<ExitCode> {
     for program in ["spool-put", "floor"] {
         replace(&built.join(program), &statics.join(program))?;
     }
-    let status = Command::new(programs.join("bench"))
+    let is_quick = args.iter().any(|arg| arg == "--quick");
+    let mut more: Vec<OsString> = Vec::new();
+    if !is_quick && wants_peers(&args) {
+        build(&["--release", "--package", "spool-bench-programs", "--features", "rusqlite"], false)?;
+        replace(&target_dir().join("release/rusqlite-put"), &programs.join("rusqlite-put"))?;
+        match install::install(install::CURRENT) {
+            Ok(found) => {
+                more.extend(["--node".into(), found.node.into(), "--openclaw".into(), found.entry.into()]);
+            }
+            // Without it the table says so.
+            Err(error) => println!("without openclaw: {error}"),
+        }
+    }
+    // A peer whose queue is at a fixed place gets it mounted there, where nobody else sees it.
+    let mut command = if !is_quick && rustix::process::geteuid().is_root() {
+        more.push("--own-mounts".into());
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private"]).arg(programs.join("bench"));
+        command
+    } else {
+        Command::new(programs.join("bench"))
+    };
+    let status = command
         .arg("--programs")
         .arg(&programs)
         .arg("--statics")
@@ -52,9 +75,25 @@ fn all(args: Vec<OsString>) -> Outcome<ExitCode> {
         .arg(&room)
         .arg("--docs")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs"))
+        .args(more)
         .args(args)
         .status()?;
     Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
+}
+
+/// Whether the chapter of the peers will be run.
+fn wants_peers(args: &[OsString]) -> bool {
+    let mut chapters = Vec::new();
+    let mut words = args.iter().filter_map(|arg| arg.to_str());
+    while let Some(word) = words.next() {
+        match word {
+            "--render" | "--help" => return false,
+            "--seed" => drop(words.next()),
+            word if word.starts_with('-') => {}
+            chapter => chapters.push(chapter),
+        }
+    }
+    chapters.is_empty() || chapters.contains(&"peers")
 }
 
 fn build(args: &[&str], is_static: bool) -> Outcome<()> {

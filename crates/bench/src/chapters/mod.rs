@@ -2,11 +2,13 @@
 
 use crate::report::Chapter;
 
+mod backlog;
+mod peers;
 mod publish;
 mod put;
 
 /// All chapters, in the order they are run and told of.
-pub const ALL: &[Chapter] = &[put::CHAPTER, publish::CHAPTER];
+pub const ALL: &[Chapter] = &[put::CHAPTER, peers::CHAPTER, publish::CHAPTER, backlog::CHAPTER];
 
 /// A record of 1 KiB.
 pub fn record() -> Vec<u8> {

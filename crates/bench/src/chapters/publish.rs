@@ -26,7 +26,7 @@ const TOGETHER: &str = "threads, one Publisher";
 
 /// How many records a writer publishes in a turn.
 fn records(writers: usize) -> usize {
-    (256 / writers).max(32)
+    (256 / writers).max(16)
 }
 
 /// Lets `writers` threads publish, all from the same moment.
@@ -143,9 +143,10 @@ fn run(bench: &Bench) -> Outcome<Findings> {
         let ratio = rounds.rate_ratio(TOGETHER, ALONE)?.median;
         let name = format!("shared flush / alone, {writers} writers");
         match writers {
-            // It must not cost anything either.
-            1 => findings.check(Check::new(name, Aim::AtLeast(0.95), ratio).limit(Aim::AtLeast(0.5))),
-            64 => findings.check(Check::new(name, Aim::AtLeast(1.4), ratio).limit(Aim::AtLeast(0.6))),
+            // It must not cost anything either. The limits are for a machine without a core left, where whoever waits
+            // for another thread waits for the scheduler.
+            1 => findings.check(Check::new(name, Aim::AtLeast(0.95), ratio).limit(Aim::AtLeast(0.3))),
+            64 => findings.check(Check::new(name, Aim::AtLeast(1.4), ratio).limit(Aim::AtLeast(0.2))),
             _ => {}
         }
     }
