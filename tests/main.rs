@@ -9,6 +9,7 @@
 
 mod adapt;
 mod cli;
+mod docs;
 mod doctor;
 mod drain;
 mod failures;
