@@ -30,6 +30,8 @@ pub struct Track {
     pub taken_at: Option<u64>,
     /// How far the delivery came.
     pub evidence: Option<String>,
+    /// Why the last try failed.
+    pub reason: Option<String>,
 }
 
 /// What the keys are for at present.
@@ -140,6 +142,9 @@ impl Model {
             if matches!(line.event.as_str(), "take" | "rekey" | "tell") {
                 (track.taken_at, track.evidence) = (Some(line.at), None);
             }
+            if line.event == "fail" {
+                track.reason.clone_from(&line.reason);
+            }
             if line.evidence.is_some() {
                 track.evidence.clone_from(&line.evidence);
             }
@@ -166,6 +171,12 @@ impl Model {
         lanes
             .iter()
             .flat_map(|lane| std::iter::once(Row::Lane(lane)).chain(lane.items.iter().map(Row::Entry)))
+    }
+
+    /// Why a lane is in trouble: what stands beside its entries, else why the last try of one failed.
+    pub fn reason<'a>(&'a self, lane: &'a Lane) -> Option<&'a str> {
+        let failed = |item: &Item| self.tracks.get(item.entry.id.as_str())?.reason.as_deref();
+        lane.reason.as_deref().or_else(|| lane.items.iter().find_map(failed).filter(|_| lane.is_in_trouble()))
     }
 
     fn items(&self) -> impl Iterator<Item = &Item> {
@@ -355,6 +366,18 @@ pub mod tests {
         assert!(matches!(model.mode, Mode::Show { from: 0, .. }));
         assert_eq!(model.press(key(KeyCode::Esc)), Action::None);
         assert_eq!(model.mode, Mode::Browse);
+    }
+
+    #[test]
+    fn a_lane_tells_why_its_last_try_failed() {
+        let mut report = sample();
+        report.lanes.lanes[0].reason = None;
+        let mut model = Model::new(report);
+        let failed = Line { event: "fail".into(), id: "held-1".into(), ..Line::default() };
+        model.add([failed.because("the model is away")]);
+        assert_eq!(model.reason(&model.report.lanes.lanes[0]), Some("the model is away"));
+        let beside = model.reason(&model.report.lanes.lanes[1]);
+        assert_eq!(beside, Some("there is no such session"));
     }
 
     #[test]

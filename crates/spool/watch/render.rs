@@ -195,7 +195,7 @@ fn lane_row<'a>(lane: &Lane, model: &Model, theme: Theme, width: usize) -> Text<
     {
         more.push_str(&format!(", next try {}", next_in_words(at, model.now_ms)));
     }
-    if let Some(reason) = &lane.reason {
+    if let Some(reason) = model.reason(lane) {
         more.push_str(&format!(" ({})", brief(reason, 120)));
     }
     let name = lane.session.as_deref().map_or("(no session)".to_owned(), |key| brief(key, width * 3 / 5));
