@@ -170,6 +170,11 @@ pub trait Fs: Send + Sync {
     fn prefer_named(&self) {}
     /// Writes a whole small file in place of the old one, atomically but without a flush.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Takes the lock of a file that has two names; `NotFound` when it has not this one, `WouldBlock` when somebody is
+    /// moving it and does not come to an end.
+    fn hold_still(&self, path: &Path) -> io::Result<Moving> {
+        Moving::take(path)
+    }
 }
 
 /// The file system of the machine.
@@ -218,14 +223,9 @@ impl Fs for RealFs {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            // File systems that cannot refuse to overwrite: link(2) refuses, and the two names are one file until
-            // the old one is gone.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                std::fs::hard_link(from, to)?;
-                std::fs::remove_file(from)
-            }
-            other => Ok(other?),
+        match rename_at_once(from, to) {
+            Some(done) => done,
+            None => rename_by_link(from, to),
         }
     }
 
@@ -352,6 +352,58 @@ fn list(dir: &Path, see: &mut dyn FnMut(&OsStr, bool) -> ControlFlow<()>) -> io:
     Ok(())
 }
 
+/// Renames without overwriting in one step; `None` where the file system cannot.
+fn rename_at_once(from: &Path, to: &Path) -> Option<io::Result<()>> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => None,
+        other => Some(other.map_err(Into::into)),
+    }
+}
+
+/// Renames where nothing refuses to overwrite but link(2): the two names are one file until the old one is gone, and
+/// that long it is locked, for whoever finds it so ([`Moving`]).
+pub(crate) fn rename_by_link(from: &Path, to: &Path) -> io::Result<()> {
+    let _moving = Moving::take(from)?;
+    std::fs::hard_link(from, to)?;
+    std::fs::remove_file(from)
+}
+
+/// How often a file that somebody is moving is asked for, and how long apart. A move is two system calls.
+const ASKS: u32 = 50;
+const ASK_AGAIN: std::time::Duration = std::time::Duration::from_millis(2);
+
+/// The lock of a file that has two names, or is about to: of who moves it, or of who takes one of the names away.
+///
+/// Two names of one file do not say whether a move was cut in half or is being made, nor which of them its mover keeps;
+/// taking the wrong one away would leave none. A dead mover's lock is free, that of a stopped one is not. Where there
+/// are no locks, and for what may not be opened, there is none to take: then a move must not be mended while it is made.
+#[derive(Debug, Default)]
+pub struct Moving {
+    _lock: Option<File>,
+}
+
+impl Moving {
+    /// Takes the lock of the file at `path`.
+    ///
+    /// # Errors
+    /// `WouldBlock` when somebody has it and keeps it, `NotFound` when there is no such file.
+    fn take(path: &Path) -> io::Result<Moving> {
+        let careful = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = match rustix::fs::open(path, careful, Mode::empty()) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::NOENT) => return Err(Errno::NOENT.into()),
+            Err(_) => return Ok(Moving::default()),
+        };
+        for _ask in 0..ASKS {
+            match fs2::FileExt::try_lock_exclusive(&file) {
+                Err(e) if e.kind() == fs2::lock_contended_error().kind() => std::thread::sleep(ASK_AGAIN),
+                other => return Ok(Moving { _lock: other.is_ok().then_some(file) }),
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::WouldBlock, "somebody is moving it"))
+    }
+}
+
 /// A file without a name (O_TMPFILE): a crash leaves nothing behind.
 #[cfg(target_os = "linux")]
 struct Unnamed {
@@ -409,7 +461,14 @@ impl Staged for Named {
 
     fn publish(mut self: Box<Self>, to: &Path) -> io::Result<()> {
         if let Some(from) = &self.path {
-            RealFs::named().rename(from, to)?;
+            match rename_at_once(from, to) {
+                Some(done) => done?,
+                // Locked since it was made.
+                None => {
+                    std::fs::hard_link(from, to)?;
+                    std::fs::remove_file(from)?;
+                }
+            }
             self.path = None;
         }
         Ok(())
@@ -428,6 +487,21 @@ impl Drop for Named {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_move_by_link_is_locked_while_it_has_two_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        std::fs::write(&a, "x").unwrap();
+        let moving = Moving::take(&a).unwrap();
+        assert_eq!(rename_by_link(&a, &b).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(moving);
+        rename_by_link(&a, &b).unwrap();
+        assert!(!a.exists() && b.exists());
+        std::fs::write(&a, "y").unwrap();
+        assert_eq!(rename_by_link(&a, &b).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(rename_by_link(&dir.path().join("c"), &b).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn nothing_that_was_put_in_the_way_is_written_through() {

@@ -161,6 +161,10 @@ impl Desk {
             Err(Unfit::Linked(_)) if self.is_young(spool, name, now) => {
                 return Intake::Later("it has a second name");
             }
+            // Its producer died there, or the agent when it gave it an id.
+            Err(Unfit::Linked(_)) if spool.mend_file(&path, now_ms()).unwrap_or(false) => {
+                return Intake::Later("half a move was mended");
+            }
             Err(e @ (Unfit::Linked(_) | Unfit::Owner(_) | Unfit::NotAFile(_))) => {
                 return Intake::Foreign(e.to_string());
             }

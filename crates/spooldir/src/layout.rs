@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Context, Error, exit};
-use crate::fs::{Fs, Meta, RealFs};
+use crate::fs::{Fs, Meta, RealFs, Unfit};
 use crate::stage::name_flushed;
 
 /// A directory of the spool.
@@ -265,7 +265,14 @@ impl Spool {
     /// Whether the file `format` is there. An empty one is not: a power cut has taken its text.
     fn has_format(&self) -> Result<bool, Error> {
         let path = self.root.join("format");
-        match self.fs.read(&path, 64) {
+        let read = match self.fs.read(&path, 64) {
+            // Whoever made it died between link and remove, or is about to remove; it is locked until then.
+            Err(Unfit::Linked(_)) if self.mend_file(&path, u64::MAX).unwrap_or(false) => {
+                self.fs.read(&path, 64)
+            }
+            other => other,
+        };
+        match read {
             Ok(content) if content.bytes == FORMAT.as_bytes() => Ok(true),
             Ok(content) if content.bytes.is_empty() => Ok(false),
             Ok(content) => {
@@ -334,6 +341,17 @@ enum Missing {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    /// Where a rename is a link and a removal, and the first creator died between the two.
+    #[test]
+    fn a_format_that_was_left_with_two_names_keeps_nobody_out() {
+        let home = tempfile::tempdir().unwrap();
+        let spool = Spool::create(home.path()).unwrap();
+        let twin = spool.dir(Dir::Tmp).join("1.tmp");
+        std::fs::hard_link(home.path().join("format"), &twin).unwrap();
+        Spool::open(home.path()).unwrap();
+        assert!(!twin.exists());
+    }
 
     fn reason(result: Result<Spool, Error>) -> String {
         result.unwrap_err().to_string()

@@ -6,13 +6,15 @@
 
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use spool_seeded::Bug;
 
 use crate::entry::{Entry, Event, State, next};
 use crate::error::{Context, Error};
+use crate::fs::Meta;
+use crate::intake::PATIENCE;
 use crate::layout::{Dir, Spool};
 use crate::name::{Id, Purpose, SUFFIX};
 
@@ -184,8 +186,8 @@ impl Spool {
     }
 
     /// Mends a move that a crash cut in half, where a rename had to be made of a link and a removal, or where the file
-    /// system lost only the removal: of two names of one file, the one further on in an entry's life stays. Returns
-    /// whether there was something to mend.
+    /// system lost only the removal: of two names of one file, the one further on in an entry's life stays. A move that
+    /// somebody is making, or was stopped in, is left alone. Returns whether there was something to mend.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -204,19 +206,78 @@ impl Spool {
             });
             names.append(&mut here);
         }
-        let mut later: Option<(u64, u64)> = None;
+        let mut later: Option<(PathBuf, Meta)> = None;
         let mut mended = false;
         for entry in names.iter().rev() {
             let path = self.path(entry);
             let Some(meta) = self.fs().stat(&path).at("look at", &path)? else { continue };
-            if later == Some((meta.dev, meta.ino)) {
-                self.fs().remove(&path).at("remove", path)?;
-                mended = true;
-            } else {
-                later = Some((meta.dev, meta.ino));
+            match &later {
+                Some((kept, of)) if is_same(of, &meta) => mended |= self.remove_twin(&path, kept)?,
+                _ => later = Some((path, meta)),
             }
         }
         Ok(mended)
+    }
+
+    /// Of a file that lies in `new/` or `runs/` under this path, takes the name away that a publication left in `tmp/`,
+    /// or an intake in `new/`, which a crash cut in half, where a rename had to be made of a link and a removal. Returns
+    /// whether there was one. A name anywhere else is somebody else's, and stays; so does all that was linked within
+    /// [`PATIENCE`], for a producer may link and remove by itself, without a lock.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn mend_file(&self, path: &Path, now_ms: u64) -> Result<bool, Error> {
+        let Some(meta) = self.fs().stat(path).at("look at", path)? else { return Ok(false) };
+        let age_ns = i128::from(now_ms) * 1_000_000 - meta.ctime_ns;
+        if meta.nlink != 2 || age_ns < i128::try_from(PATIENCE.as_nanos()).unwrap_or(i128::MAX) {
+            return Ok(false);
+        }
+        for dir in [Dir::Tmp, Dir::New] {
+            let mut twin = None;
+            let here = self.dir(dir);
+            self.fs()
+                .list(&here, &mut |name, is_file| {
+                    let other = here.join(name);
+                    let is_twin = is_file
+                        && other != path
+                        && matches!(self.fs().stat(&other), Ok(Some(it)) if is_same(&it, &meta));
+                    if is_twin {
+                        twin = Some(other);
+                        return ControlFlow::Break(());
+                    }
+                    ControlFlow::Continue(())
+                })
+                .at("list", &here)?;
+            if let Some(twin) = twin {
+                // Within new/ it is intake that gives an id: a name that looks like one of ours is the later one.
+                let is_ours =
+                    |path: &Path| path.file_stem().and_then(OsStr::to_str).is_some_and(Id::is_unique);
+                return if dir == Dir::New && is_ours(&twin) && !is_ours(path) {
+                    self.remove_twin(path, &twin)
+                } else {
+                    self.remove_twin(&twin, path)
+                };
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes one of two names of a file, unless somebody is moving it.
+    fn remove_twin(&self, path: &Path, kept: &Path) -> Result<bool, Error> {
+        let _still = match self.fs().hold_still(kept) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+            Err(_) => return Ok(false),
+            Ok(still) => still,
+        };
+        // What was seen before the lock may have been a move that is over now.
+        let both = (self.fs().stat(path).at("look at", path)?, self.fs().stat(kept).at("look at", kept)?);
+        match both {
+            (Some(one), Some(other)) if is_same(&one, &other) => {
+                self.fs().remove(path).at("remove", path).map(|()| true)
+            }
+            // It was a move, and is over: whoever looks again sees one name.
+            _ => Ok(true),
+        }
     }
 
     /// Shows each entry in a state directory, by its name alone. Reasons and foreign files are passed over.
@@ -237,6 +298,10 @@ impl Spool {
             })
             .at("list", path)
     }
+}
+
+fn is_same(one: &Meta, other: &Meta) -> bool {
+    (one.dev, one.ino) == (other.dev, other.ino)
 }
 
 #[cfg(test)]
@@ -305,6 +370,71 @@ mod tests {
         assert_eq!(spool.find(&entry.id).unwrap(), Some(rekeyed));
         std::fs::write(spool.path(&entry), "{}").unwrap();
         assert!(!spool.mend(&entry.id).unwrap());
+    }
+
+    /// Where a rename is a link and a removal, and a producer died between the two, or an agent that gave a file its id.
+    #[test]
+    fn a_file_that_was_left_with_two_names_has_one_again() {
+        let uuid = format!("new/{}.json", Id::mint());
+        for (one, other, stays) in [
+            ("new/my report.json", uuid.as_str(), uuid.as_str()),
+            (uuid.as_str(), "new/my report.json", uuid.as_str()),
+            ("new/job-7.json", "tmp/1.tmp", "new/job-7.json"),
+            ("runs/run-1.json", "tmp/1.tmp", "runs/run-1.json"),
+        ] {
+            let (_home, spool) = spool();
+            let at = |name: &str| spool.root().join(name);
+            std::fs::write(at(one), "{}").unwrap();
+            std::fs::hard_link(at(one), at(other)).unwrap();
+            let (now, later) = (crate::time::now_ms(), crate::time::now_ms() + 20_000);
+            assert!(!spool.mend_file(&at(one), now).unwrap(), "somebody may be at it");
+            let mover = std::fs::File::open(at(one)).unwrap();
+            fs2::FileExt::lock_exclusive(&mover).unwrap();
+            assert!(!spool.mend_file(&at(one), later).unwrap(), "somebody is at it");
+            drop(mover);
+            assert!(spool.mend_file(&at(one), later).unwrap());
+            assert_eq!([one, other].map(|name| at(name).exists()), [one == stays, other == stays]);
+            std::fs::hard_link(at(stays), spool.root().join("elsewhere")).unwrap();
+            assert!(!spool.mend_file(&at(stays), later).unwrap(), "that is somebody else's");
+        }
+    }
+
+    /// Where a rename is a link and a removal, an agent sees both names of what a person is giving back. Of the two the
+    /// mover keeps the one that mending would take away.
+    #[test]
+    fn a_move_that_is_being_made_is_not_mended() {
+        let (_home, spool) = spool();
+        let entry = pending(&spool, "job-1");
+        let held = spool.advance(&entry, &Event::Hold).unwrap();
+        let mover = std::fs::File::open(spool.path(&held)).unwrap();
+        fs2::FileExt::lock_exclusive(&mover).unwrap();
+        std::fs::hard_link(spool.path(&held), spool.path(&entry)).unwrap();
+        assert!(!spool.mend(&entry.id).unwrap());
+        std::fs::remove_file(spool.path(&held)).unwrap();
+        drop(mover);
+        assert_eq!(spool.find(&entry.id).unwrap(), Some(entry));
+    }
+
+    #[test]
+    fn nothing_is_lost_between_one_who_moves_by_link_and_one_who_mends() {
+        let (_home, spool) = spool();
+        let entry = pending(&spool, "job-1");
+        let (new, hold) = (spool.path(&entry), spool.path(&Entry::new(entry.id.clone(), State::Held)));
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    spool.mend(&entry.id).unwrap();
+                }
+            });
+            for _ in 0..2000 {
+                // Who comes too late, or waits too long, looks again.
+                let _moved = crate::fs::rename_by_link(&new, &hold).is_ok();
+                let _moved = crate::fs::rename_by_link(&hold, &new).is_ok();
+            }
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert!(spool.find(&entry.id).unwrap().is_some());
     }
 
     #[test]

@@ -156,6 +156,8 @@ impl Spool {
                     return Ok(Some(Published::Before(entry.state)));
                 }
                 Err(e) if e.is_gone() => {}
+                Err(Unfit::Linked(_))
+                    if self.mend_file(&self.path(&entry), crate::time::now_ms()).unwrap_or(false) => {}
                 Ok(_) if is(Bug::Clobber) => {
                     self.fs().remove(&self.path(&entry)).at("remove", self.path(&entry))?
                 }

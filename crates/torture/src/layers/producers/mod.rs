@@ -60,7 +60,7 @@ pub(super) fn run(ground: &Ground) -> Outcome<Report> {
 fn hunted(bug: Bug) -> &'static [&'static str] {
     match bug {
         Bug::FollowSymlink => &["symlink to a good record", "symlink to a secret"],
-        Bug::HardlinkOk => &["hardlink to a file elsewhere", "hardlinks, two in new"],
+        Bug::HardlinkOk => &["hardlink to a file elsewhere", "hardlinks, two in new and one elsewhere"],
         Bug::ForeignOwnerOk => &["id is not the name", "version null"],
         Bug::SpecialOpened => &["fifo without a writer"],
         Bug::SizeUnchecked => &["sparse file of 64 MB", "one byte over the limit"],

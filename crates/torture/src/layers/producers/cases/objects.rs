@@ -51,10 +51,11 @@ pub(super) static CASES: &[Case] = &[
         p.drop_as(path, name);
         Ok(())
     }),
-    left("hardlinks, two in new", |p| {
+    left("hardlinks, two in new and one elsewhere", |p| {
         let first = p.write(p.record(""))?;
         let second = p.path();
         std::fs::hard_link(&first, &second)?;
+        std::fs::hard_link(&first, p.out.join(format!("third-{}.json", p.stem)))?;
         let name = format!("second-{}", p.json());
         p.drop_as(second, name);
         let name = p.json();
