@@ -1,6 +1,6 @@
 //! What is said of the end of a run: the completion, published under the run's id, and the line on stderr.
 //!
-//! Only when the completion is in the spool is the run closed and its lease given up. If it cannot be published the
+//! Only when a completion is in the spool, and flushed, is the run closed and its lease given up. If it cannot be published the
 //! run stays open: the agent will find nobody left and report it as lost, which is less than is known here, but is
 //! heard.
 
@@ -55,11 +55,14 @@ pub fn report(args: &Args, open: &Open, outcome: &Outcome) -> Result<String, Str
             let what = if is_told { "queued" } else { "recorded" };
             format!("{what} {id} ({})", facts(status, outcome))
         }
-        Err(Error::Conflict { state, .. }) => format!(
-            "{id} was reported before this end of it ({}) could be: as lost, by the agent, or by somebody else \
-             under the same id; that report is {state}",
-            facts(status, outcome)
-        ),
+        Err(Error::Conflict { state, .. }) => {
+            spool.flush_completion(id).map_err(|e| kept(&e))?;
+            format!(
+                "{id} was reported before this end of it ({}) could be: as lost, by the agent, or by somebody else \
+                 under the same id; that report is {state}",
+                facts(status, outcome)
+            )
+        }
         Err(e) => return Err(kept(&e)),
     };
     if let Err(e) = spool.close_run(id) {
@@ -190,6 +193,39 @@ fn span(took: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
+    use std::sync::Arc;
+
+    use spooldir::Dir;
+    use spooldir::fault::FaultyFs;
+    use spooldir::run::{Intent, lost_record};
+
+    /// Whoever reported it may have died before the flush, and then the intent is all that a power cut leaves of the run.
+    #[test]
+    fn a_run_that_somebody_else_reported_is_closed_after_the_flush_of_that_report() {
+        let home = tempfile::tempdir().unwrap();
+        let fs = FaultyFs::default();
+        let spool = Spool::create_on(home.path(), Arc::new(fs.clone())).unwrap();
+        let id = Id::new("run-1").unwrap();
+        let intent = Intent { started_at: 1, ..Intent::default() };
+        let lease = spool.open_run(&id, &intent).unwrap();
+        let log = File::create(spool.log_path(&id)).unwrap();
+        let lost = serde_json::to_vec(&lost_record(&spool, &id, &intent, 5)).unwrap();
+        spool.publish(&id, &lost, false).unwrap();
+        let open = Open { spool: spool.clone(), id: id.clone(), intent, lease, log };
+        let outcome =
+            Outcome { end: End::Exited(0), timed_out: None, stopped_by: None, took: Duration::ZERO };
+        let args = Args { command: vec!["true".into()], ..Args::default() };
+        fs.fail_verb("sync_dir", 5, 1);
+        assert!(report(&args, &open, &outcome).unwrap_err().contains("The run stays open"));
+        assert!(spool.intent(&id).unwrap().is_some());
+        let before = fs.steps().len();
+        assert!(report(&args, &open, &outcome).unwrap().contains("was reported before"));
+        let steps = fs.steps().split_off(before);
+        let at = |step: String| steps.iter().position(|s| *s == step).unwrap();
+        let flushed = at(format!("sync_dir {}", spool.dir(Dir::New).display()));
+        assert!(flushed < at(format!("remove {}", spool.dir(Dir::Runs).join("run-1.json").display())));
+    }
 
     #[test]
     fn the_sentence_says_how_it_ended() {

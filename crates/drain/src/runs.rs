@@ -84,13 +84,8 @@ where
         }
         // Its wrapper may have closed it between the list and the look.
         let Some(intent) = self.spool.intent(id)? else { return Ok(()) };
-        match self.spool.find(id)? {
-            None if spool_seeded::is(Bug::LostIgnored) => {}
-            None => self.publish_lost(id, &intent)?,
-            // Whoever published it may have died before the flush. The intent is all there is of the run on the disk
-            // until its completion is there too.
-            Some(_) if spool_seeded::is(Bug::CloseUnflushed) => {}
-            Some(completion) => self.spool.flush(&completion)?,
+        if !self.spool.flush_completion(id)? && !spool_seeded::is(Bug::LostIgnored) {
+            self.publish_lost(id, &intent)?;
         }
         self.spool.close_run(id)?;
         self.runs.remove(id);
@@ -113,10 +108,7 @@ where
             }
             Ok(Published::Before(_)) => Ok(()),
             // Somebody was faster.
-            Err(Error::Conflict { .. }) => match self.spool.find(id)? {
-                Some(completion) => self.spool.flush(&completion),
-                None => Ok(()),
-            },
+            Err(Error::Conflict { .. }) => self.spool.flush_completion(id).map(drop),
             Err(e) => Err(e),
         }
     }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use spool_seeded::Bug;
 
 use crate::error::{Context, Error};
+use crate::fs::Unfit;
 use crate::layout::{Dir, Spool};
 use crate::name::Id;
 use crate::open;
@@ -171,7 +172,21 @@ impl Spool {
         self.fs().replace(&path, format!("{pid} {born}\n").as_bytes()).at("write", path)
     }
 
-    /// Closes a run whose completion is published.
+    /// Flushes the completion of a run that somebody else published, who may have died before the flush: the intent is
+    /// all there is of the run on the disk until its completion is there too. `false` when there is none.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] when it cannot be flushed, [`Error::Io`] when it cannot be looked for; then the run is not to
+    /// be closed.
+    pub fn flush_completion(&self, id: &Id) -> Result<bool, Error> {
+        let Some(completion) = self.find(id)? else { return Ok(false) };
+        if !spool_seeded::is(Bug::CloseUnflushed) {
+            self.flush(&completion)?;
+        }
+        Ok(true)
+    }
+
+    /// Closes a run whose completion is published, and flushed.
     ///
     /// # Errors
     /// [`Error::Io`] when the intent cannot be removed; whoever looks next sees that it is reported.
@@ -213,7 +228,14 @@ impl Spool {
     /// [`Error::Io`] when it cannot be read or is not an intent.
     pub fn intent(&self, id: &Id) -> Result<Option<Intent>, Error> {
         let path = self.run_file(id, "json");
-        match self.fs().read(&path, MAX_INTENT) {
+        let content = match self.fs().read(&path, MAX_INTENT) {
+            // Its wrapper died between link and remove, before it started anything.
+            Err(Unfit::Linked(_)) if self.mend_file(&path, crate::time::now_ms()).unwrap_or(false) => {
+                self.fs().read(&path, MAX_INTENT)
+            }
+            other => other,
+        };
+        match content {
             Ok(content) => match serde_json::from_slice(&content.bytes) {
                 Ok(intent) => Ok(Some(intent)),
                 Err(_) => {
