@@ -340,3 +340,6 @@ pub fn note(spool: &Spool, line: &Line) {
         crate::complain(&format!("{e}; it is done nevertheless"));
     }
 }
+
+#[cfg(test)]
+mod tests;

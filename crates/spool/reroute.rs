@@ -114,7 +114,10 @@ fn next_id(old: &str, n: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use spooldir::Dir;
+    use spooldir::fault::FaultyFs;
 
     const RECORD: &[u8] = br#"{"id":"job-1","sessionKey":"agent:main:gone","text":"x","future":[1,2.5]}"#;
 
@@ -170,6 +173,30 @@ mod tests {
             // Another session is another record.
             assert_eq!(run(&spool, &entry, "k2").unwrap().new_id.as_deref(), Some("job-1.3"));
         }
+    }
+
+    /// The first try moved the old entry aside and died before its flush: after a power cut it could be held again, and
+    /// a person was told that it is not.
+    #[test]
+    fn a_second_try_flushes_what_a_first_one_had_put_aside() {
+        let home = tempfile::tempdir().unwrap();
+        let fs = FaultyFs::default();
+        let spool = Spool::create_on(home.path(), Arc::new(fs.clone())).unwrap();
+        let id = Id::new("job-1").unwrap();
+        spool.publish(&id, RECORD, false).unwrap();
+        let held = spool.advance(&Entry::new(id, State::Pending), &Event::Hold).unwrap();
+        let Value::Object(map) = json::parse(RECORD).unwrap() else { panic!() };
+        publish(&spool, &map, "k", &held.id).unwrap();
+        let dismissed = spool.advance(&held, &Event::Dismiss).unwrap();
+        let before = fs.steps().len();
+        run(&spool, &dismissed, "k").unwrap();
+        let steps = fs.steps().split_off(before);
+        for dir in [Dir::Dismissed, Dir::Hold, Dir::New] {
+            let flush = format!("sync_dir {}", spool.dir(dir).display());
+            assert!(steps.contains(&flush), "{flush}: {steps:#?}");
+        }
+        fs.fail_verb("sync_dir", 5, 9);
+        assert_ne!(run(&spool, &dismissed, "k").unwrap_err().exit, spooldir::exit::OK, "no yes without it");
     }
 
     #[test]
