@@ -69,6 +69,11 @@ impl Ground {
         self.bug.is_some()
     }
 
+    /// What was taken so far.
+    pub(crate) fn spent(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// What is left of the budget.
     pub(crate) fn left(&self) -> Duration {
         self.budget.saturating_sub(self.started.elapsed())

@@ -17,6 +17,7 @@ mod rig;
 mod scenes;
 mod secrets;
 mod soak;
+mod states;
 
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub(crate) static ALL: &[Layer] = &[
     Layer { name: "machine", about: "two agents, stopped agents, clocks, memory, descriptors, disks, versions", budget: seconds(100), run: machine::run },
     Layer { name: "conformance", about: "producers in five languages and careless ones, judged by the conformance kit", budget: seconds(60), run: conformance::run },
     Layer { name: "model", about: "the protocol in all its states, and traces of it on the real programs", budget: seconds(100), run: model::run },
+    Layer { name: "states", about: "what an abstract disk may hold after a crash, a weak one too", budget: seconds(60), run: states::run },
     Layer { name: "secrets", about: "a token and hostile texts, wherever they could get out", budget: seconds(50), run: secrets::run },
     Layer { name: "errors", about: "every call about the spool fails, falls short, or finds the disk full", budget: seconds(110), run: errors::run },
 ];
