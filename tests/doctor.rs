@@ -379,3 +379,24 @@ fn runners_that_do_not_report_are_noted() {
     std::fs::write(ward.spool.home().join(".codex/config.toml"), "][").unwrap();
     doctor().is("runners", "note", "not good TOML");
 }
+
+#[test]
+fn a_service_that_is_not_as_it_would_be_made_is_wrong() {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let ward = Ward::new();
+    let units = ward.spool.home().join(".config/systemd/user");
+    std::fs::create_dir_all(&units).unwrap();
+    // No manager is asked: there is none in an empty path.
+    let doctor = || told(ward.cli(&[]).env("PATH", "/nowhere").run());
+    doctor().is("service", "note", "spool service install");
+    std::fs::write(units.join("spool.service"), "[Service]\nExecStart=/usr/bin/true\n").unwrap();
+    doctor().is("service", "wrong", "of another version, or was changed");
+    let url = ward.gateway.url();
+    let token = ward.spool.home().join("token");
+    let print = ["service", "install", "--print", "--gateway", &url, "--token-file", token.to_str().unwrap()];
+    let unit = Cli::new(&ward.spool, &print).run().exits(0).stdout;
+    std::fs::write(units.join("spool.service"), unit).unwrap();
+    doctor().is("service", "note", "is there, and it is unknown");
+}

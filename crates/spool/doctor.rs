@@ -2,7 +2,7 @@
 //!
 //! `spool status` says how deliveries go; this says why they might not: the directory ([`place`]), the disk under it
 //! ([`ground`]), the agent and its watch ([`agent`]), the gateway, what opens it, and the sessions that waiting entries
-//! name ([`reach`]), the runners that ought to report.
+//! name ([`reach`]), the service, the runners that ought to report.
 //!
 //! What it keeps true: it looks and changes nothing, but for a canary and a directory for trials, which are gone
 //! afterwards and were never records; with `--fix` it does what cannot do harm (modes of our own directories, missing
@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use spooldir::exit;
 
-use crate::Failure;
-use crate::adapt;
+use crate::{Failure, adapt, service};
+
 use crate::args::Args;
 use crate::view::brief;
 
@@ -102,10 +102,38 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
         agent::look(spool, &mut checks);
     }
     reach::look(spool.as_ref(), args, &mut checks)?;
+    checks.push(service());
     checks.push(runners(args));
     report(&dir, &checks, args.json, out)?;
     let is_wrong = checks.iter().any(|check| check.verdict == Verdict::Wrong);
     Ok(if is_wrong { WRONG } else { exit::OK })
+}
+
+/// Whether the agent runs from login on, as this version would have it.
+fn service() -> Check {
+    const NAME: &str = "service";
+    let setup = match service::look() {
+        Ok(setup) => setup,
+        Err(failure) => return Check::note(NAME, failure.message),
+    };
+    let place = setup.path.display();
+    if !setup.is_installed {
+        let words = "not installed: the agent runs as long as somebody has it run";
+        return Check::note(NAME, words).remedy("spool service install has it run from login on");
+    }
+    if let Some(stale) = setup.stale {
+        let words = format!("{place}: {stale}");
+        return Check::wrong(NAME, words, "spool service install");
+    }
+    let why = setup.unit.problem.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    let words = format!("{place} is there, and it is {}{why}", setup.unit.state);
+    match setup.unit.state.as_str() {
+        // Nobody could be asked, as in a login without a manager of its own.
+        "unknown" => return Check::note(NAME, words),
+        _ if !setup.unit.is_active() => return Check::wrong(NAME, words, "spool service start"),
+        _ => {}
+    }
+    Check::ok(NAME, format!("{place} is current, and {}", setup.unit.state))
 }
 
 fn runners(args: &Args) -> Check {
