@@ -17,6 +17,7 @@ mod format;
 mod from;
 mod golden;
 mod jobs;
+mod log;
 mod lost;
 mod manual;
 mod operator;

@@ -140,6 +140,12 @@ fn an_ordinary_users_systemd_starts_confines_watches_and_restarts_it() {
     for id in ["first-record", "after-KILL", "after-STOP"] {
         assert_eq!(gateway.commits_containing(id), 1, "{script}");
     }
+    // Whoever looks for a record or a session finds it by its field.
+    for field in
+        [r#""SPOOL_ID":"first-record""#, r#""SPOOL_VERDICT":"sent""#, r#""SPOOL_SESSION":"agent:main:"#]
+    {
+        assert!(journal.contains(field), "{field} is not in the journal: {journal}");
+    }
     assert!(journal.contains("draining") && !journal.contains("correct-token"), "{journal}");
     assert!(!journal.contains("this is first-record"), "{journal}");
 }

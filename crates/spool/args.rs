@@ -9,6 +9,7 @@ use lexopt::prelude::{Long, Short, Value, ValueExt};
 use spooldir::Dir;
 use spooldir::record::Status;
 
+use crate::log::Format;
 use crate::service::ACTIONS;
 use crate::suggest::closest;
 use crate::verbs::{OPTIONS, Opt, RUNNING, Takes, VERBS, Verb};
@@ -44,6 +45,7 @@ pub struct Args {
     pub html: Option<OsString>,
     pub metrics: Option<OsString>,
     pub print: bool,
+    pub log: Option<Format>,
     pub follow: bool,
     pub apply: bool,
     pub check: bool,
@@ -156,6 +158,7 @@ impl Args {
             "html" => self.html = Some(parser.value()?),
             "metrics" => self.metrics = Some(place(parser)?),
             "print" => self.print = true,
+            "log" => self.log = Some(parser.value()?.parse()?),
             "follow" => self.follow = true,
             "apply" => self.apply = true,
             "check" => self.check = true,
@@ -439,6 +442,7 @@ mod tests {
                     "timeout" => "30s",
                     "after-cut" => "42",
                     "status" => "failed",
+                    "log" => "json",
                     "since" => "7d",
                     "sort" => "age",
                     "older" => "30d",
@@ -528,6 +532,7 @@ mod tests {
             ("session --timeout 5s", "goes with --ping"),
             ("session --ping --timeout soon", "a whole number"),
             ("adapt a b", "one runner"),
+            ("drain --log jsno", "; is it json?"),
             ("service", "one of install"),
             ("service intsall", "; is it install?"),
             ("service stop --admin", "does not go with service stop"),

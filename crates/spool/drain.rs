@@ -19,6 +19,7 @@ use tracing::level_filters::LevelFilter;
 use crate::Failure;
 use crate::args::Args;
 use crate::discover;
+use crate::log;
 use crate::progress;
 use crate::status::serve;
 
@@ -28,7 +29,7 @@ use crate::status::serve;
 /// [`exit::CONFIG`] when gateway or token cannot be found, [`exit::UNAVAILABLE`] when another agent is running, what
 /// the spool says when it cannot be used.
 pub fn run(args: &Args) -> Result<u8, Failure> {
-    log_to_stderr(level(args)?);
+    let _log = log::start(level(args)?, args.log);
     keep_to_itself();
     let config = discover::gateway(args, &locate::process_env)?;
     config.check().map_err(|trouble| Failure::new(exit::CONFIG, trouble.reason))?;
@@ -173,32 +174,6 @@ fn level(args: &Args) -> Result<LevelFilter, Failure> {
             Failure::new(exit::CONFIG, "SPOOL_LOG must be one of off, error, warn, info, debug, trace")
         }),
         _ => Ok(LevelFilter::INFO),
-    }
-}
-
-fn log_to_stderr(level: LevelFilter) {
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(|| Log)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
-}
-
-/// Stderr, where one event is one line: names of files and sessions are in it as strangers chose them.
-struct Log;
-
-impl io::Write for Log {
-    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        // An event comes whole, with the end of its line.
-        let text = String::from_utf8_lossy(event);
-        let line = spooldir::sanitize::visible(text.strip_suffix('\n').unwrap_or(&text));
-        progress::beside(|| io::stderr().write_all(format!("{line}\n").as_bytes()))?;
-        Ok(event.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

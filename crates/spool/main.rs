@@ -32,6 +32,7 @@ mod help;
 mod history;
 mod lane;
 mod list;
+mod log;
 mod man;
 mod openclaw_config;
 mod operate;

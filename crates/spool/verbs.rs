@@ -135,6 +135,11 @@ pub const OPTIONS: &[Opt] = &[
     opt("after-cut", "NUMBER", "judge what is left, by the last number that was said before the cut"),
     opt("ping", "", "send a record there and tell what became of it"),
     opt("timeout", "DURATION", "how long to wait, e.g. 30s, 5m, 1h [2m]"),
+    opt(
+        "log",
+        "FORMAT",
+        "the log on stderr: human, json or journald [journald where systemd reads it, else human]",
+    ),
     opt("print", "", "print the unit, or what the service manager would be asked, and do nothing"),
     opt("follow", "", "logs: go on with what is said from now on, until Ctrl-C"),
     opt("stay", "", "leave gateway and agent running afterwards, to be tried by hand, until Ctrl-C"),
@@ -162,7 +167,18 @@ pub const VERBS: &[Verb] = &[
          With --once it exits 0 when nothing deliverable is left, 75 when records stay because the gateway\n\
          is away, 78 when the gateway refused the token.\n\
          With --metrics ADDRESS it serves /metrics to this machine alone.",
-        &["spool", "once", "gateway", "token-file", "fingerprint", "admin", "metrics", "verbose", "quiet"],
+        &[
+            "spool",
+            "once",
+            "gateway",
+            "token-file",
+            "fingerprint",
+            "admin",
+            "metrics",
+            "log",
+            "verbose",
+            "quiet",
+        ],
     ),
     verb(
         "list",

@@ -12,7 +12,7 @@ use spooldir::journal::Line;
 use spooldir::name::Purpose;
 use spooldir::time::now_ms;
 use spooldir::{Dir, Entry, Error, Event, State};
-use tracing::{info, warn};
+use tracing::{info, info_span, warn};
 
 use crate::agent::{Agent, Place};
 use crate::flight::{Flight, Landed};
@@ -36,6 +36,8 @@ where
         self.on_rungs();
         let Landed { flight, verdict } = landed;
         let session = flight.session.clone();
+        // Whatever is said from here on is about these.
+        let _about = info_span!("delivery", session = %session, key = %flight.key).entered();
         self.started.remove(&flight.key.to_string());
         if spool_seeded::is(Bug::SendBeforeTake) {
             for (entry, _) in &flight.entries {
@@ -54,7 +56,7 @@ where
                 self.unlink(reason, after);
             }
             Verdict::Later { scope: Scope::Session, after, reason } => {
-                warn!(key = %flight.key, session = %session, "waiting: {reason}");
+                warn!("waiting: {reason}");
                 self.wait(flight, after);
             }
             Verdict::Later { scope: Scope::Record, after, reason } => self.failed(flight, after, &reason),
@@ -86,7 +88,7 @@ where
                 self.refused(reason);
             }
             Verdict::Unknown { reason } => {
-                warn!(key = %flight.key, session = %session, "in doubt: {reason}; asking again");
+                warn!("in doubt: {reason}; asking again");
                 self.wait(flight, None);
             }
         }
@@ -94,13 +96,13 @@ where
     }
 
     fn delivered(&mut self, flight: Flight, evidence: Evidence, note: Option<&str>) {
-        info!(
-            key = %flight.key, session = %flight.session, records = flight.entries.len(),
-            "delivered: {evidence}{}", note.map(|n| format!(" ({n})")).unwrap_or_default()
-        );
         self.lanes.well(&flight.session);
         self.breaker.succeeded();
         for (entry, _) in flight.entries {
+            info!(
+                id = %entry.id, verdict = evidence.as_str(),
+                "delivered: {evidence}{}", note.map(|n| format!(" ({n})")).unwrap_or_default()
+            );
             self.retire(entry, evidence, note);
         }
         if spool_seeded::is(Bug::RetireLane) {
@@ -145,7 +147,7 @@ where
 
     /// The turn is in the transcript and nobody was told: from now on only the telling is left to do.
     fn tell(&mut self, flight: Flight, reason: &str) {
-        warn!(key = %flight.key, session = %flight.session, "committed, but nobody was told: {reason}");
+        warn!("committed, but nobody was told: {reason}");
         let key = flight.key.tell();
         self.change_key(flight, &Event::Tell, key, reason);
     }
@@ -153,7 +155,7 @@ where
     /// Once, a key is burnt by a restart that has passed, and the next one may go at once. Again and again means that
     /// the session is in trouble: its lane waits.
     fn rekey(&mut self, flight: Flight, after: Option<Duration>, reason: &str) {
-        info!(key = %flight.key, session = %flight.session, "new epoch: {reason}");
+        info!("new epoch: {reason}");
         let key = flight.key.next_epoch();
         if after.is_some() || flight.key.epoch() > 1 {
             self.slow_down(&flight.session, after);

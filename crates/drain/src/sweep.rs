@@ -334,14 +334,14 @@ where
                     self.lines.push(Line::about("accept", &entry));
                     self.lines.push(Line::about("hold", &entry).because(&reason));
                     self.summary.held += 1;
-                    warn!("held: {}: {reason}", entry.id);
+                    warn!(id = %entry.id, verdict = "held", "held: {reason}");
                 }
                 Intake::Buried(id, reason) => {
                     let entry = Entry::new(id, State::Dead);
                     self.lines.push(Line::about("accept", &entry));
                     self.lines.push(Line::about("condemn", &entry).because(&reason));
                     self.summary.dead += 1;
-                    warn!("dead: {}: {reason}", entry.id);
+                    warn!(id = %entry.id, verdict = "dead", "dead: {reason}");
                 }
                 Intake::Duplicate(id) => {
                     debug!("dropped again: {id}");
@@ -584,7 +584,7 @@ where
                 }
                 let line = Line::moved(event, &moved);
                 let line = reason.map_or_else(|| line.clone(), |r| line.clone().because(r));
-                info!(id = %moved.id, "{}: {}{}", event.word(), moved.state.word(), reason.map(|r| format!(": {r}")).unwrap_or_default());
+                info!(id = %moved.id, verdict = moved.state.word(), "{}: {}{}", event.word(), moved.state.word(), reason.map(|r| format!(": {r}")).unwrap_or_default());
                 self.lines.push(line);
                 Some(moved)
             }
