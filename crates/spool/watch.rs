@@ -5,10 +5,12 @@
 //! down, and asks the agent nothing. Where stdout is no terminal, or with `--json`, it prints a JSON line for each thing
 //! that happens instead (docs/json.md).
 //!
-//! The rooms: [`model`] holds what is shown and what a key means, [`render`] draws it; both are pure. Here are the
+//! The rooms: [`model`] holds what is shown and what a key means, [`render`] draws it; both are pure. [`keys`] reads the
+//! keyboard, [`lines`] prints. Here are the
 //! terminal, the clock and the disk. A look that takes long (a hundred thousand receipts) is repeated less often, so
 //! that watching costs a tenth of a processor at most.
 
+mod keys;
 mod lines;
 mod model;
 mod render;
@@ -19,7 +21,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use spooldir::journal::Line;
 use spooldir::time::now_ms;
 use spooldir::{Spool, exit};
@@ -30,6 +31,7 @@ use crate::status::report::Report;
 use crate::tail::Tail;
 use crate::terminal::wants_colour;
 use crate::{Failure, operate, show};
+use keys::Keyboard;
 use model::{Action, Model};
 use render::Theme;
 
@@ -97,9 +99,10 @@ pub fn run(spool: &Spool, args: &Args, out: &mut dyn Write) -> Result<u8, Failur
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, stop.clone()).map_err(trouble)?;
     }
+    let keyboard = Keyboard::open().map_err(trouble)?;
     crate::keep_complaints(true);
     let mut terminal = ratatui::try_init().map_err(trouble)?;
-    let ended = live(&mut terminal, &mut eye, &mut model, &stop);
+    let ended = live(&mut terminal, &keyboard, &mut eye, &mut model, &stop);
     ratatui::restore();
     crate::keep_complaints(false);
     ended.map_err(trouble)?;
@@ -113,6 +116,7 @@ fn trouble(e: io::Error) -> Failure {
 
 fn live(
     terminal: &mut ratatui::DefaultTerminal,
+    keyboard: &Keyboard,
     eye: &mut Eye<'_>,
     model: &mut Model,
     stop: &AtomicBool,
@@ -130,28 +134,26 @@ fn live(
         }
         model.now_ms = now_ms();
         terminal.draw(|frame| render::draw(model, theme, frame))?;
-        if !event::poll(FRAME)? {
-            continue;
-        }
-        // A resize is drawn anew like everything else.
-        let Event::Key(key) = event::read()? else { continue };
-        if key.kind == KeyEventKind::Release {
-            continue;
-        }
-        match model.press(key) {
-            Action::None => {}
-            Action::Quit => break,
-            Action::Show(id) => match details(eye.spool, &id) {
-                Ok(text) => model.open(text),
-                Err(failure) => model.say(failure.message, true),
-            },
-            Action::Do { verb, id, reason } => {
-                let args = Args { ids: vec![id.clone()], reason, ..Args::default() };
-                match operate::persist(verb, eye.spool, &id, &args) {
-                    Ok(done) => model.say(format!("{} {} (was {})", done.id, done.state, done.was), false),
+        // A terminal that is gone has nobody in front of it. (A new size is seen when it is drawn.)
+        let Some(keys) = keyboard.keys(FRAME)? else { break };
+        for key in keys {
+            match model.press(key) {
+                Action::None => {}
+                Action::Quit => return Ok(()),
+                Action::Show(id) => match details(eye.spool, &id) {
+                    Ok(text) => model.open(text),
                     Err(failure) => model.say(failure.message, true),
+                },
+                Action::Do { verb, id, reason } => {
+                    let args = Args { ids: vec![id.clone()], reason, ..Args::default() };
+                    match operate::persist(verb, eye.spool, &id, &args) {
+                        Ok(done) => {
+                            model.say(format!("{} {} (was {})", done.id, done.state, done.was), false)
+                        }
+                        Err(failure) => model.say(failure.message, true),
+                    }
+                    eye.next = Instant::now();
                 }
-                eye.next = Instant::now();
             }
         }
     }
