@@ -183,6 +183,16 @@ mod tests {
         golden::same("open.service", &unit(&Settings { is_confined: false, ..golden::plain() }));
     }
 
+    /// That of a package is for anybody's home, and goes without what cannot be had everywhere.
+    #[test]
+    fn the_unit_of_the_package_is_that_of_an_ordinary_user() {
+        let text = unit(&golden::plain()).replace("/home/me", "%h").replace("PrivateUsers=yes\n", "");
+        let (_, body) = text.split_once("[Unit]").unwrap();
+        let head = "# Made of what `spool service install` makes; your own changes go into a drop-in\n\
+                    # (systemctl --user edit spool).\n[Unit]";
+        golden::same("../../../packaging/spool.service", &format!("{head}{body}"));
+    }
+
     #[test]
     fn a_unit_tells_what_it_was_made_of() {
         for settings in [golden::plain(), golden::full()] {
