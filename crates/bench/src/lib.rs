@@ -9,6 +9,7 @@
 //! - [`checks`]: a target, what was reached, and the wide limit that CI holds it to;
 //! - [`report`]: tables, findings of a chapter, their JSON; [`plot`]: SVG plots; [`docs`]: `docs/performance.md`;
 //! - [`bench`](mod@bench): what a chapter is given; [`command`]: the command line;
+//! - [`lean`]: a receiver that does no work; [`roles`]: the agent, and what it is compared with, as processes;
 //! - [`chapters`]: what is measured, as data.
 //!
 //! # Adding a chapter
@@ -44,9 +45,11 @@ pub mod checks;
 pub mod command;
 pub mod counts;
 pub mod docs;
+pub mod lean;
 pub mod place;
 pub mod plot;
 pub mod report;
+pub mod roles;
 pub mod rounds;
 
 pub use bench::{Bench, Chance, Outcome};

@@ -3,12 +3,27 @@
 use crate::report::Chapter;
 
 mod backlog;
+mod drain;
+mod idle;
+mod latency;
+mod notice;
 mod peers;
 mod publish;
 mod put;
+mod start;
 
 /// All chapters, in the order they are run and told of.
-pub const ALL: &[Chapter] = &[put::CHAPTER, peers::CHAPTER, publish::CHAPTER, backlog::CHAPTER];
+pub const ALL: &[Chapter] = &[
+    put::CHAPTER,
+    peers::CHAPTER,
+    publish::CHAPTER,
+    backlog::CHAPTER,
+    drain::CHAPTER,
+    notice::CHAPTER,
+    latency::CHAPTER,
+    start::CHAPTER,
+    idle::CHAPTER,
+];
 
 /// A record of 1 KiB.
 pub fn record() -> Vec<u8> {
