@@ -53,12 +53,12 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// So many rounds within a minute and a half; in the quick form a third of them, within so many seconds.
+    /// So many rounds within a minute; in the quick form a third of them, within so many seconds.
     pub fn of(bench: &Bench, rounds: usize, quick_seconds: u64) -> Effort {
         if bench.quick {
             Effort { rounds: (rounds / 3).max(3), within: Duration::from_secs(quick_seconds) }
         } else {
-            Effort { rounds, within: Duration::from_secs(90) }
+            Effort { rounds, within: Duration::from_secs(60) }
         }
     }
 }

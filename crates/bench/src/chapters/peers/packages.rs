@@ -74,7 +74,13 @@ impl Package {
 
     fn libraries(&self) -> String {
         let dirs = ["usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib", "usr/lib/postfix"];
-        let deep = ["usr/lib/x86_64-linux-gnu/courier-authlib", "usr/lib/courier-authlib", "lib"];
+        let deep = [
+            "usr/lib/x86_64-linux-gnu/courier-authlib",
+            "usr/lib/courier-authlib",
+            "lib",
+            "lib/x86_64-linux-gnu",
+            "lib/aarch64-linux-gnu",
+        ];
         let dirs = dirs.iter().chain(&deep).map(|dir| self.root.join(dir)).filter(|dir| dir.is_dir());
         dirs.map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(":")
     }
