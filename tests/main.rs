@@ -9,6 +9,7 @@
 
 mod adapt;
 mod cli;
+mod config;
 mod docs;
 mod doctor;
 mod drain;
@@ -21,6 +22,7 @@ mod log;
 mod lost;
 mod manual;
 mod operator;
+mod policy;
 mod put;
 mod run;
 mod service;

@@ -19,6 +19,7 @@ use crate::when;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Args {
     pub spool: Option<PathBuf>,
+    pub config: Option<PathBuf>,
     pub json: bool,
     pub state: Option<Dir>,
     pub session: Option<String>,
@@ -132,6 +133,7 @@ impl Args {
     fn take(&mut self, name: &str, parser: &mut lexopt::Parser) -> Result<(), lexopt::Error> {
         match name {
             "spool" => self.spool = Some(parser.value()?.into()),
+            "config" => self.config = Some(parser.value()?.into()),
             "token-file" => self.token_file = Some(parser.value()?.into()),
             "session" => self.session = Some(parser.value()?.string()?),
             "reason" => self.reason = Some(parser.value()?.string()?),
@@ -282,7 +284,7 @@ impl FromStr for Since {
 }
 
 /// A length of time: a whole number and `ms`, `s`, `m`, `h`, `d` or `w`; seconds without.
-struct Length(Duration);
+pub struct Length(pub Duration);
 
 impl FromStr for Length {
     type Err = String;
@@ -312,6 +314,10 @@ fn check(verb: &Verb, used: &[&'static Opt], args: &Args) -> Result<(), String> 
     match (verb.takes, args.ids.as_slice()) {
         (Takes::Tool, [_, word, ..]) => {
             return Err(format!("{} takes one runner, not also {word:?}", verb.name));
+        }
+        (Takes::Sub(words), ids) if !matches!(ids, [word] if words.contains(&word.as_str())) => {
+            let close = ids.first().map_or_else(String::new, |word| closest(word, words.iter().copied()));
+            return Err(format!("{} takes one of {}{close}", verb.name, words.join(", ")));
         }
         (Takes::Nothing, [word, ..]) => return Err(format!("{} takes no {word:?}", verb.name)),
         (Takes::Shell, [] | [_, _, ..]) => return Err(format!("{} takes one shell", verb.name)),
@@ -458,6 +464,7 @@ mod tests {
                     _ => "",
                 };
                 let id = match verb.takes {
+                    Takes::Sub(words) => words[0],
                     Takes::Tool => "codex",
                     Takes::Action if *name == "follow" => "logs",
                     Takes::Action if *name == "json" => "status",
@@ -522,6 +529,8 @@ mod tests {
             ("list -x", "no option -x"),
             ("list extra", "takes no"),
             ("list --state sleeping", "pending, sending, deferred, held, dead, done, dismissed, running"),
+            ("config", "path, show, check"),
+            ("config shwo", "; is it show?"),
             ("show", "takes one id"),
             ("show a b", "takes one id"),
             ("retry", "ids or --all"),

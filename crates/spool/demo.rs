@@ -19,6 +19,8 @@ use spooldir::{Entry, Id, Spool, exit};
 
 use crate::Failure;
 use crate::args::Args;
+use tokio::signal::unix::SignalKind;
+
 use crate::drain::{asked_to_end, runtime};
 use crate::{reroute, view};
 
@@ -45,7 +47,8 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     let spool = Spool::create(&home.0.join("spool"))?;
     let stay = args.stay;
     runtime()?.block_on(async {
-        let interrupted = asked_to_end()?;
+        let interrupted =
+            asked_to_end(&[SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()])?;
         let fake = start_gateway().await?;
         let connector = OpenClawConnector::new(Config {
             token: Some(Source::Literal(Secret::new(TOKEN))),

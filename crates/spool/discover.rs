@@ -1,10 +1,10 @@
-//! Where the gateway is and what opens it: from what was said on the command line, the environment, and at last from
-//! OpenClaw's own configuration.
+//! Where the gateway is and what opens it: from what was said on the command line, the environment, our configuration,
+//! and at last from OpenClaw's own.
 //!
 //! | | in this order |
 //! |---|---|
-//! | URL | `--gateway`, `SPOOL_GATEWAY`, `OPENCLAW_GATEWAY_URL`, `ws://127.0.0.1:PORT` with the port of `OPENCLAW_GATEWAY_PORT`, of `gateway.port`, 18789 |
-//! | token or password | `--token-file`, `SPOOL_TOKEN_FILE`, `SPOOL_TOKEN`, `OPENCLAW_GATEWAY_TOKEN`, `OPENCLAW_GATEWAY_PASSWORD`, `gateway.auth` |
+//! | URL | `--gateway`, `SPOOL_GATEWAY`, `OPENCLAW_GATEWAY_URL`, `ws://127.0.0.1:PORT` with the port of `OPENCLAW_GATEWAY_PORT`, our `gateway.url`, that with OpenClaw's `gateway.port`, 18789 |
+//! | token or password | `--token-file`, `SPOOL_TOKEN_FILE`, `SPOOL_TOKEN`, `OPENCLAW_GATEWAY_TOKEN`, `OPENCLAW_GATEWAY_PASSWORD`, our `gateway.token-file`, OpenClaw's `gateway.auth` |
 //! | device identity | `$XDG_CONFIG_HOME/spool/identity`, `~/.config/spool/identity` |
 //!
 //! What it keeps true: what is found is the *place* of the secret, which the client reads anew for each connect, so
@@ -20,6 +20,7 @@ use spooldir::exit;
 
 use crate::Failure;
 use crate::args::Args;
+use crate::config::Config as Ours;
 use crate::openclaw_config::{self as openclaw, Env, Settings};
 
 /// Where OpenClaw's gateway listens unless it is told otherwise.
@@ -31,16 +32,22 @@ const MAX_CONFIG: u64 = 1 << 20;
 ///
 /// # Errors
 /// One sentence with [`exit::CONFIG`]: a token file or a configuration that cannot be used.
-pub fn gateway(args: &Args, env: Env<'_>) -> Result<Config, Failure> {
+pub fn gateway(args: &Args, env: Env<'_>, ours: &Ours) -> Result<Config, Failure> {
     let text = |name: &str| env(name).and_then(|v| v.into_string().ok()).filter(|v| !v.trim().is_empty());
     let said_url =
         args.gateway.clone().or_else(|| text("SPOOL_GATEWAY")).or_else(|| text("OPENCLAW_GATEWAY_URL"));
     let said_port = text("OPENCLAW_GATEWAY_PORT").map(|port| port.trim().parse::<u16>());
     let said_port = said_port.transpose().map_err(|_| wrong("OPENCLAW_GATEWAY_PORT is not a port number"))?;
+    // A port in the environment stands above a whole address in the file.
+    let said_url = if said_port.is_some() {
+        said_url
+    } else {
+        said_url.or_else(|| ours.in_file("gateway.url").map(str::to_owned))
+    };
     let mut config = Config::new("");
-    config.admin = args.admin;
+    config.admin = ours.said("gateway.admin") == Some("true");
     config.identity_dir = identity_dir(env);
-    config.tls_fingerprint = args.fingerprint.clone().or_else(|| text("SPOOL_GATEWAY_FINGERPRINT"));
+    config.tls_fingerprint = ours.said("gateway.fingerprint").map(str::to_owned);
     let file = args.token_file.clone().or_else(|| text("SPOOL_TOKEN_FILE").map(PathBuf::from));
     let var = |name: &str| text(name).map(|_| Source::Env(name.to_owned()));
     if let Some(file) = file {
@@ -48,8 +55,11 @@ pub fn gateway(args: &Args, env: Env<'_>) -> Result<Config, Failure> {
         config.token = Some(Source::File(file));
     } else if let Some(token) = var("SPOOL_TOKEN").or_else(|| var("OPENCLAW_GATEWAY_TOKEN")) {
         config.token = Some(token);
-    } else {
-        config.password = var("OPENCLAW_GATEWAY_PASSWORD");
+    } else if let Some(password) = var("OPENCLAW_GATEWAY_PASSWORD") {
+        config.password = Some(password);
+    } else if let Some(file) = ours.path_in_file("gateway.token-file", env) {
+        check_token_file(&file)?;
+        config.token = Some(Source::File(file));
     }
     let has_secret = config.token.is_some() || config.password.is_some();
     let has_url = said_url.is_some() || said_port.is_some();
@@ -157,7 +167,7 @@ mod tests {
                 let said = vars.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
                 said.or_else(|| (name == "HOME").then(|| home.clone()))
             };
-            gateway(args, &env).map_err(|failure| {
+            Ours::load(args, &env).and_then(|ours| gateway(args, &env, &ours)).map_err(|failure| {
                 assert_eq!(failure.exit, exit::CONFIG);
                 failure.message
             })

@@ -2,23 +2,27 @@
 //!
 //! The spool is made if it is not there, so that the agent can be the first to start. A missing or broken
 //! configuration is found before the spool is touched. Logs go to stderr, a line for each event, and never show what
-//! a record says. SIGTERM, SIGINT and SIGHUP end it gracefully; a second one of them at once.
+//! a record says. SIGTERM and SIGINT end it gracefully; a second one of them at once. SIGHUP has it read the
+//! configuration anew ([`reload`]).
+
+mod reload;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
+use std::task::Poll;
 
+use spool_drain::Summary;
 use spool_drain::supervisor::Supervisor;
-use spool_drain::{Options, Summary};
-use spool_gateway::openclaw::OpenClawConnector;
 use spooldir::{Spool, exit, locate};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 
+use self::reload::Setup;
 use crate::Failure;
 use crate::args::Args;
-use crate::discover;
+use crate::config::Config;
 use crate::log;
 use crate::progress;
 use crate::status::serve;
@@ -29,26 +33,20 @@ use crate::status::serve;
 /// [`exit::CONFIG`] when gateway or token cannot be found, [`exit::UNAVAILABLE`] when another agent is running, what
 /// the spool says when it cannot be used.
 pub fn run(args: &Args) -> Result<u8, Failure> {
-    let _log = log::start(level(args)?, args.log);
+    let first = Setup::read(args)?;
+    let _log = log::start(first.level, args.log);
     keep_to_itself();
-    let config = discover::gateway(args, &locate::process_env)?;
-    config.check().map_err(|trouble| Failure::new(exit::CONFIG, trouble.reason))?;
     let metrics = metrics_at(args)?.map(serve::listen).transpose()?;
-    let spool = Spool::create(&crate::spool_dir(args)?)?;
+    let spool = Spool::create(&first.spool)?;
     if let Some(listener) = metrics {
         if let Ok(address) = listener.local_addr() {
             tracing::info!("serving metrics on http://{address}/metrics");
         }
         serve::start(listener, spool.clone())?;
     }
-    let options = Options { once: args.once, supervisor: supervisor(), ..Options::default() };
-    tracing::info!(spool = %spool.root().display(), gateway = %config.url, "draining");
-    let connector = OpenClawConnector::new(config);
+    tracing::info!(spool = %spool.root().display(), gateway = %first.gateway.url, "draining");
     let followed = if args.once { progress::follow(&spool) } else { None };
-    let summary = runtime()?.block_on(async {
-        let shutdown = asked_to_end()?;
-        Ok::<_, Failure>(spool_drain::run(&spool, &connector, &options, shutdown).await?)
-    })?;
+    let summary = runtime()?.block_on(reload::run(&spool, args, first, supervisor()))?;
     drop(followed);
     let Summary { delivered, dead, held, left, .. } = summary;
     tracing::info!(delivered, dead, held, left, "ended");
@@ -138,12 +136,8 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 ///
 /// # Errors
 /// When the signals cannot be caught.
-pub fn asked_to_end() -> Result<impl Future<Output = ()>, Failure> {
-    let catch = |kind| {
-        signal(kind).map_err(|e: io::Error| Failure::new(exit::IO, format!("cannot catch signals: {e}")))
-    };
-    let mut signals =
-        [catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?, catch(SignalKind::hangup())?];
+pub fn asked_to_end(signals: &[SignalKind]) -> Result<impl Future<Output = ()> + use<>, Failure> {
+    let mut signals = signals.iter().map(|kind| catch(*kind)).collect::<Result<Vec<Signal>, Failure>>()?;
     Ok(async move {
         any(&mut signals).await;
         tokio::spawn(async move {
@@ -153,28 +147,22 @@ pub fn asked_to_end() -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
-async fn any(signals: &mut [Signal; 3]) {
-    let [a, b, c] = signals;
-    tokio::select! {
-        _ = a.recv() => {}
-        _ = b.recv() => {}
-        _ = c.recv() => {}
-    }
+/// From now on that signal does not end the process.
+fn catch(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|e: io::Error| Failure::new(exit::IO, format!("cannot catch signals: {e}")))
 }
 
-fn level(args: &Args) -> Result<LevelFilter, Failure> {
-    if args.verbose {
-        return Ok(LevelFilter::DEBUG);
-    }
-    if args.quiet {
-        return Ok(LevelFilter::WARN);
-    }
-    match std::env::var("SPOOL_LOG") {
-        Ok(word) if !word.trim().is_empty() => word.trim().parse().map_err(|_| {
-            Failure::new(exit::CONFIG, "SPOOL_LOG must be one of off, error, warn, info, debug, trace")
-        }),
-        _ => Ok(LevelFilter::INFO),
-    }
+async fn any(signals: &mut [Signal]) {
+    std::future::poll_fn(|cx| {
+        let is_here = signals.iter_mut().any(|signal| signal.poll_recv(cx).is_ready());
+        if is_here { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+fn level(config: &Config) -> Result<LevelFilter, Failure> {
+    let word = config.said("log.level").unwrap_or("info");
+    word.parse().map_err(|_| Failure::new(exit::CONFIG, format!("{word} is no level of the log")))
 }
 
 #[cfg(test)]

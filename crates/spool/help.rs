@@ -25,6 +25,7 @@ pub fn usage(verb: &Verb) -> String {
     let takes = match verb.takes {
         Takes::Nothing => "",
         Takes::One => " ID",
+        Takes::Sub(words) => return format!("spool {} ({}) [OPTIONS]", verb.name, words.join(" | ")),
         Takes::Tool => " [TOOL]",
         Takes::Many => " ID...",
         Takes::ManyOrAll => " (ID... | --all)",

@@ -14,7 +14,7 @@
 //! entries are meant), `history` (what the journal knows
 //! of it), `tail` (what is added to it), `view` (how it is shown), `lane` (entries by their session), `runs` (jobs in
 //! progress), `when` (times), `terminal` (its width and colours); `discover` and `openclaw_config` (where the gateway is
-//! and what opens it); then the verbs, of which `adapt` (other programs' configuration), `status` (in all its forms),
+//! and what opens it); `config` (what is configured, and its verb); then the verbs, of which `adapt` (other programs' configuration), `status` (in all its forms),
 //! `doctor` (all that deliveries need), `service` (the agent as one) and `torture` (the promises of the file system)
 //! have rooms of their own.
 
@@ -22,6 +22,7 @@ mod adapt;
 mod args;
 mod audit;
 mod completions;
+mod config;
 mod demo;
 mod discover;
 mod doctor;
@@ -154,6 +155,7 @@ fn run(call: Call) -> Result<u8, Failure> {
         Call::Verb("doctor", args) => doctor::run(&args, &mut out)?,
         Call::Verb("completions", args) => completions::run(&args, &mut out)?,
         Call::Verb("man", args) => man::run(&args, &mut out)?,
+        Call::Verb("config", args) => config::run(&args, &mut out)?,
         Call::Verb("drain", args) => drain::run(&args)?,
         // For a monitor, a spool that cannot be opened is an answer too.
         Call::Verb("status", args) => status::run(&args, &mut out)?,
@@ -167,7 +169,7 @@ fn run(call: Call) -> Result<u8, Failure> {
             let spool = match verb {
                 // A machine that is moved to may have none yet.
                 "import" if !args.dry_run => Spool::create(&spool_dir(&args)?)?,
-                _ => Spool::open(&spool_dir(&args)?)?,
+                _ => open(&args)?,
             };
             match verb {
                 "list" => list::run(&spool, &args, &mut out)?,
@@ -185,9 +187,19 @@ fn run(call: Call) -> Result<u8, Failure> {
     Ok(code)
 }
 
+/// Opens the spool that is meant, and takes the files of those for ours whom the configuration lets write.
+pub fn open(args: &Args) -> Result<Spool, Failure> {
+    let spool = Spool::open(&spool_dir(args)?)?;
+    // One that is wrong is for drain and config to refuse: a person must be able to see and move what is there.
+    if let Ok(config) = config::Config::load(args, &config::env(args)) {
+        spool.fs().admit(config.settings().rules.writers());
+    }
+    Ok(spool)
+}
+
 /// The spool that is meant.
 pub fn spool_dir(args: &Args) -> Result<std::path::PathBuf, Failure> {
-    Ok(locate::spool_dir(args.spool.as_deref(), &locate::process_env)?)
+    Ok(locate::spool_dir(args.spool.as_deref(), &config::env(args))?)
 }
 
 /// `spool put` is `spool-put`, and `spool run` is `spool-run`; they lie beside this program or in the path. Returns only

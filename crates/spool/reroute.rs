@@ -1,24 +1,17 @@
 //! `spool retry ID --session KEY`: the same record for another session.
 //!
-//! The bytes of a record are never rewritten, so this publishes a new record (the old one with `sessionKey` replaced,
-//! an id of its own and `"reroutes": "OLD-ID"`) and dismisses the old entry, with the reason that says where it went.
+//! The bytes of a record are never rewritten, so this publishes a new record ([`spooldir::reroute`]) and dismisses the old entry, with the reason that says where it went.
 //!
 //! In this order, so that a crash anywhere loses nothing and doubles nothing: the old entry is held, where the agent
 //! does not touch it; the new record is published; the old entry is dismissed. Doing it again after a crash makes the
 //! same bytes under the same id, which `publish` recognises, and goes on from there.
 
-use serde_json::{Map, Value};
-use spooldir::publish::Published;
-use spooldir::{Entry, Error, Event, Id, Spool, State, json};
+use serde_json::Value;
+use spooldir::{Entry, Event, Spool, State, json};
 
 use crate::Failure;
 use crate::operate::{self, Outcome, outcome, put_aside, refusal};
 use crate::view;
-
-/// The longest id (spool-format.md section 3).
-const MAX_ID: usize = 128;
-/// How many ids are tried. Each one taken is a reroute of the same record that went elsewhere.
-const MOST: u32 = 100;
 
 /// Sends the record of an entry to the session `key` instead.
 ///
@@ -57,7 +50,7 @@ pub fn run(spool: &Spool, entry: &Entry, key: &str) -> Result<Outcome, Failure> 
             put_aside(spool, entry, &Event::Hold, &reason)?
         }
     };
-    let (new_id, state) = publish(spool, &map, key, &old.id)?;
+    let (new_id, state) = spool.reroute(&map, key, &old.id)?;
     let reason = format!("rerouted to {} as {new_id}", view::brief(key, 200));
     let now = match &old.state {
         // Perhaps by a try that died before its flush.
@@ -73,51 +66,13 @@ pub fn run(spool: &Spool, entry: &Entry, key: &str) -> Result<Outcome, Failure> 
     Ok(Outcome { new_id: Some(new_id.to_string()), ..outcome(entry, &now) })
 }
 
-/// Publishes the record under the first of its next ids that is free, or that has this very record already.
-fn publish(spool: &Spool, map: &Map<String, Value>, key: &str, old: &Id) -> Result<(Id, State), Failure> {
-    for n in 2..=MOST {
-        let id = Id::new(&next_id(old.as_str(), n))?;
-        let bytes = render(map, key, &id, old)?;
-        match spool.publish(&id, &bytes, false) {
-            Ok(Published::New(_)) => return Ok((id, State::Pending)),
-            Ok(Published::Before(state)) => return Ok((id, state)),
-            // The same record, sent to yet another session before.
-            Err(Error::Conflict { .. }) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Err(refusal("retry", old, "it was sent on a hundred times; queue the record anew"))
-}
-
-/// The same bytes for the same arguments: that is what makes a second try safe.
-fn render(map: &Map<String, Value>, key: &str, id: &Id, old: &Id) -> Result<Vec<u8>, Failure> {
-    let mut map = map.clone();
-    map.insert("id".into(), id.as_str().into());
-    map.insert("sessionKey".into(), key.into());
-    map.insert("reroutes".into(), old.as_str().into());
-    serde_json::to_vec(&map).map_err(|e| refusal("retry", old, &e.to_string()))
-}
-
-/// `OLD.N`; of an id too long for that, its beginning and a checksum.
-fn next_id(old: &str, n: u32) -> String {
-    let plain = format!("{old}.{n}");
-    if plain.len() <= MAX_ID {
-        return plain;
-    }
-    // FNV-1a; two ids that collide are told apart by their bytes, like any two records.
-    let sum =
-        old.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-    let start: String = old.chars().take(100).collect();
-    format!("{start}.{sum:016x}.{n}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use spooldir::Dir;
     use spooldir::fault::FaultyFs;
+    use spooldir::{Dir, Id};
 
     const RECORD: &[u8] = br#"{"id":"job-1","sessionKey":"agent:main:gone","text":"x","future":[1,2.5]}"#;
 
@@ -161,7 +116,7 @@ mod tests {
                 entry = put_aside(&spool, &entry, &Event::Hold, "interrupted").unwrap();
             }
             if steps >= 2 {
-                publish(&spool, &map, "k", &entry.id).unwrap();
+                spool.reroute(&map, "k", &entry.id).unwrap();
             }
             run(&spool, &entry, "k").unwrap();
             // And once more when all was done.
@@ -186,7 +141,7 @@ mod tests {
         spool.publish(&id, RECORD, false).unwrap();
         let held = spool.advance(&Entry::new(id, State::Pending), &Event::Hold).unwrap();
         let Value::Object(map) = json::parse(RECORD).unwrap() else { panic!() };
-        publish(&spool, &map, "k", &held.id).unwrap();
+        spool.reroute(&map, "k", &held.id).unwrap();
         let dismissed = spool.advance(&held, &Event::Dismiss).unwrap();
         let before = fs.steps().len();
         run(&spool, &dismissed, "k").unwrap();
@@ -197,16 +152,6 @@ mod tests {
         }
         fs.fail_verb("sync_dir", 5, 9);
         assert_ne!(run(&spool, &dismissed, "k").unwrap_err().exit, spooldir::exit::OK, "no yes without it");
-    }
-
-    #[test]
-    fn an_id_of_any_length_has_a_next_one() {
-        let long = "x".repeat(MAX_ID);
-        let (a, b) = (next_id(&long, 2), next_id(&format!("{}y", &long[..127]), 2));
-        assert!(Id::new(&a).is_ok() && Id::new(&b).is_ok());
-        assert_ne!(a, b);
-        assert_eq!(next_id(&long, 2), a);
-        assert_eq!(next_id("a", 3), "a.3");
     }
 
     #[test]

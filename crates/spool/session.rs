@@ -106,6 +106,8 @@ fn spool_source(args: &Args) -> &'static str {
         "--spool"
     } else if is_set(spool) {
         spool
+    } else if locate::configured_spool(&crate::config::env(args)).is_ok_and(|dir| dir.is_some()) {
+        "the configuration"
     } else if is_absolute(state) {
         state
     } else {

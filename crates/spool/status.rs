@@ -19,7 +19,7 @@ pub mod serve;
 
 use std::io::Write;
 
-use spooldir::{Spool, exit};
+use spooldir::exit;
 
 use crate::Failure;
 use crate::args::Args;
@@ -33,7 +33,7 @@ pub use report::{LITTLE_ROOM, OLD_STATUS};
 /// # Errors
 /// What the spool says when it cannot be read; those of writing.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
-    let made = crate::spool_dir(args).and_then(|dir| Ok(Spool::open(&dir)?)).and_then(|s| Report::make(&s));
+    let made = crate::open(args).and_then(|s| Report::make(&s));
     if args.check {
         let (line, code) = check::line(made.as_ref());
         writeln!(out, "{line}")?;

@@ -37,6 +37,8 @@ pub enum Takes {
     Nothing,
     /// One id.
     One,
+    /// One of these words.
+    Sub(&'static [&'static str]),
     /// The name of a task runner, or nothing.
     Tool,
     /// One id or more.
@@ -61,7 +63,16 @@ const fn opt(name: &'static str, value: &'static str, about: &'static str) -> Op
 
 /// All options of all verbs.
 pub const OPTIONS: &[Opt] = &[
-    opt("spool", "DIR", "the spool; else SPOOL_DIR, else $XDG_STATE_HOME/spool, else ~/.local/state/spool"),
+    opt(
+        "spool",
+        "DIR",
+        "the spool; else SPOOL_DIR, the configuration, $XDG_STATE_HOME/spool, ~/.local/state/spool",
+    ),
+    opt(
+        "config",
+        "FILE",
+        "the configuration; else SPOOL_CONFIG, $XDG_CONFIG_HOME/spool/config.toml, ~/.config/spool/config.toml",
+    ),
     opt("json", "", "print JSON (docs/json.md)"),
     opt("state", "STATE", "only entries in this state; running: jobs in progress"),
     opt(
@@ -161,7 +172,8 @@ pub const VERBS: &[Verb] = &[
         "drain",
         Takes::Nothing,
         "deliver records to their sessions until told to stop",
-        "The agent: one a spool. Ends on SIGTERM, SIGINT or SIGHUP after what is under way has settled.\n\
+        "The agent: one a spool. Ends on SIGTERM or SIGINT after what is under way has settled; on SIGHUP it reads\n\
+         the configuration anew, and keeps the old one if the new one is wrong.\n\
          The token is that of --token-file, else SPOOL_TOKEN_FILE, SPOOL_TOKEN, OPENCLAW_GATEWAY_TOKEN,\n\
          OPENCLAW_GATEWAY_PASSWORD, else gateway.auth of OpenClaw's own configuration.\n\
          With --once it exits 0 when nothing deliverable is left, 75 when records stay because the gateway\n\
@@ -169,6 +181,7 @@ pub const VERBS: &[Verb] = &[
          With --metrics ADDRESS it serves /metrics to this machine alone.",
         &[
             "spool",
+            "config",
             "once",
             "gateway",
             "token-file",
@@ -185,14 +198,14 @@ pub const VERBS: &[Verb] = &[
         Takes::Nothing,
         "list entries, or with --state running the jobs in progress",
         "Without an option it lists them all, in the order of their states and, within one, of their ids.",
-        &["spool", "state", "session", "status", "since", "grep", "sort", "ids", "json"],
+        &["spool", "config", "state", "session", "status", "since", "grep", "sort", "ids", "json"],
     ),
     verb(
         "show",
         Takes::One,
         "show one entry: record, attempts, evidence, reason, history",
         "",
-        &["spool", "json"],
+        &["spool", "config", "json"],
     ),
     verb(
         "status",
@@ -201,7 +214,7 @@ pub const VERBS: &[Verb] = &[
         "Exits 0 when all is well, 1 when something wants attention, 3 when no agent is running.\n\
          With --check: one line, 0 ok, 1 warning, 2 critical, 3 unknown, as Nagios and its kin have it.\n\
          With --html or --metrics: 0 when that was written.",
-        &["spool", "json", "check", "html", "metrics"],
+        &["spool", "config", "json", "check", "html", "metrics"],
     ),
     verb(
         "doctor",
@@ -210,7 +223,7 @@ pub const VERBS: &[Verb] = &[
         "Nothing is changed without --fix, which gives the spool's own directories mode 700, makes missing ones and\n\
          removes leftovers of dead writers. The gateway is asked as spool drain with these options would ask it.\n\
          Exits 0 when nothing is wrong, 1 when something is.",
-        &["spool", "fix", "gateway", "token-file", "fingerprint", "admin", "json"],
+        &["spool", "config", "fix", "gateway", "token-file", "fingerprint", "admin", "json"],
     ),
     verb(
         "watch",
@@ -227,37 +240,43 @@ pub const VERBS: &[Verb] = &[
         "try dead, held, deferred or dismissed entries again",
         "With --session the record is published anew for that session, under a new id that names the old\n\
          one, and the old entry is dismissed.",
-        &["spool", "all", "session", "dry-run", "json"],
+        &["spool", "config", "all", "session", "dry-run", "json"],
     ),
     verb(
         "dismiss",
         Takes::Many,
         "put entries aside for good; --reason is required",
         "",
-        &["spool", "reason", "dry-run", "json"],
+        &["spool", "config", "reason", "dry-run", "json"],
     ),
     verb(
         "withdraw",
         Takes::Many,
         "take back entries that have not been sent",
         "What is pending, deferred or held is dismissed. What is being sent may have arrived and stays.",
-        &["spool", "reason", "dry-run", "json"],
+        &["spool", "config", "reason", "dry-run", "json"],
     ),
     verb(
         "hold",
         Takes::Many,
         "keep entries from being delivered",
         "",
-        &["spool", "reason", "dry-run", "json"],
+        &["spool", "config", "reason", "dry-run", "json"],
     ),
-    verb("release", Takes::Many, "give held entries back to the agent", "", &["spool", "dry-run", "json"]),
+    verb(
+        "release",
+        Takes::Many,
+        "give held entries back to the agent",
+        "",
+        &["spool", "config", "dry-run", "json"],
+    ),
     verb(
         "prune",
         Takes::Nothing,
         "clear away old receipts: --done, --dismissed or both, and --older AGE",
         "An id that is pruned is not remembered any more: the same record, queued again, is delivered again.\n\
          The agent prunes receipts by itself after a week. Held and dead entries are never pruned.",
-        &["spool", "done", "dismissed", "older", "dry-run", "json"],
+        &["spool", "config", "done", "dismissed", "older", "dry-run", "json"],
     ),
     verb(
         "export",
@@ -265,7 +284,7 @@ pub const VERBS: &[Verb] = &[
         "write entries as JSON lines, for spool import on another machine",
         "Nothing is changed. What is exported while an agent delivers it here may be delivered there too:\n\
          hold it first, or stop the agent.",
-        &["spool", "state", "session", "status", "since", "grep"],
+        &["spool", "config", "state", "session", "status", "since", "grep"],
     ),
     verb(
         "import",
@@ -273,14 +292,14 @@ pub const VERBS: &[Verb] = &[
         "take in what spool export wrote; FILE, or - for standard input",
         "Ids, bytes, states and reasons are kept; what was deferred is pending again, and what was being sent is\n\
          held, for it may have arrived. What is here already is left as it is, so that an import can be repeated.",
-        &["spool", "dry-run", "json"],
+        &["spool", "config", "dry-run", "json"],
     ),
     verb(
         "audit",
         Takes::Nothing,
         "prove that every accepted record is accounted for",
         "Exits 0 when that holds, 1 when it does not.",
-        &["spool", "json"],
+        &["spool", "config", "json"],
     ),
     verb(
         "adapt",
@@ -289,7 +308,7 @@ pub const VERBS: &[Verb] = &[
         "TOOL is one of codex, codex-hook, claude, gemini, goose, cursor, copilot, opencode, aider, systemd,\n\
          pueue, tsp, gha, openclaw, cron. Without one it lists the runners that are here and which report.\n\
          Without --apply, --check or --remove it prints what to put where and changes nothing.",
-        &["spool", "apply", "check", "remove", "codex-home", "dir", "json"],
+        &["spool", "config", "apply", "check", "remove", "codex-home", "dir", "json"],
     ),
     verb(
         "session",
@@ -297,7 +316,15 @@ pub const VERBS: &[Verb] = &[
         "tell which session a record from here would be for, and why; --ping tries it",
         "Exits 0 when there is one, 78 when there is none. With --ping: 0 delivered, 75 not yet (the record is\n\
          safe and waits), 69 when it is held or dead. The session's agent answers a ping like any record.",
-        &["spool", "session", "ping", "timeout", "json"],
+        &["spool", "config", "session", "ping", "timeout", "json"],
+    ),
+    verb(
+        "config",
+        Takes::Sub(&["path", "show", "check"]),
+        "tell where the configuration is, what holds and why, or whether it is right",
+        "path prints the file, show each setting with its value and where that comes from, check says what is wrong\n\
+         and exits 78. The page docs/configuration.md has all settings. A running agent reads it anew on SIGHUP.",
+        &["config", "spool", "gateway", "token-file", "fingerprint", "admin", "json"],
     ),
     verb(
         "service",
@@ -307,7 +334,7 @@ pub const VERBS: &[Verb] = &[
          makes a unit of systemd (on macOS an agent of launchd), and starts it; installing again renews it. The\n\
          token has to be in a file, or in OpenClaw's own configuration.\n\
          status exits 0 when it runs, 1 when its unit is not what install would make, 3 when it does not run.",
-        &["spool", "gateway", "token-file", "fingerprint", "admin", "print", "follow", "json"],
+        &["spool", "config", "gateway", "token-file", "fingerprint", "admin", "print", "follow", "json"],
     ),
     verb(
         "torture",
@@ -316,7 +343,7 @@ pub const VERBS: &[Verb] = &[
         "Takes some seconds, and leaves nothing behind. Exits 0 when every promise is kept, 1 when one is broken.\n\
          Only a power cut shows whether the disk keeps what it says it has flushed: start --until-cut from\n\
          another machine, cut the power, and give the last number that you saw to --after-cut.",
-        &["spool", "dir", "until-cut", "after-cut", "json"],
+        &["spool", "config", "dir", "until-cut", "after-cut", "json"],
     ),
     verb(
         "demo",

@@ -56,6 +56,14 @@ pub const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "config",
+        &[
+            example("spool config check", ""),
+            example("spool config show", "what holds, and what says so"),
+            example("${EDITOR:-vi} \"$(spool config path)\"", ""),
+        ],
+    ),
+    (
         "doctor",
         &[
             example("spool doctor", ""),

@@ -106,12 +106,22 @@ impl Agent {
 
     /// The same, with more options.
     pub fn start_with(spool: &TempSpool, gateway: &FakeThread, more: &[&str]) -> Agent {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_spool"));
+        command.args(drain_args(&gateway.url())).arg(spool.home().join("token")).args(more);
+        Agent::spawn(spool, command)
+    }
+
+    /// Starts one that finds everything in the configuration of the spool's home.
+    pub fn start_bare(spool: &TempSpool) -> Agent {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_spool"));
+        command.arg("drain");
+        Agent::spawn(spool, command)
+    }
+
+    fn spawn(spool: &TempSpool, mut command: Command) -> Agent {
         let log = spool.home().join("agent.log");
         let stderr = File::options().create(true).append(true).open(&log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_spool"))
-            .args(drain_args(&gateway.url()))
-            .arg(spool.home().join("token"))
-            .args(more)
+        let child = command
             .env_clear()
             .env("HOME", spool.home())
             .env("SPOOL_DIR", spool.spool.root())
@@ -134,10 +144,15 @@ impl Agent {
         self.child.wait().unwrap();
     }
 
+    /// Sends it a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
     /// SIGTERM, and the exit number.
     pub fn stop(mut self) -> i32 {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("TERM");
         exit_code(&mut self.child)
     }
 }

@@ -59,6 +59,8 @@ impl Bench {
 
 fn bare(mut command: Command) -> Command {
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    // What is measured is the work, not the patience with one session.
+    command.env("SPOOL_BUDGET", "off");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }

@@ -33,7 +33,8 @@ use crate::footing::{self, Footing};
 use crate::found::Found;
 use crate::kept::Kept;
 use crate::lanes::{Lanes, Quiet};
-use crate::options::Options;
+use crate::options::{Options, Settings};
+use crate::pace::{self, Pace};
 use crate::runs::{Routed, Seen};
 use crate::status::{self, AgentStatus, GatewayStatus, Troubled};
 use crate::sweep::Stuck;
@@ -91,6 +92,9 @@ pub(crate) struct Agent<'a, C: Connector> {
     link: Link<'a, C::Gateway>,
     pub(crate) breaker: Breaker,
     server: Option<Server>,
+    /// What of the options may change.
+    pub(crate) settings: Settings,
+    pub(crate) pace: Pace,
     pub(crate) desk: Desk,
     pub(crate) lanes: Lanes,
     pub(crate) index: HashMap<Id, Place>,
@@ -196,8 +200,10 @@ where
     let mut stop_at: Option<Instant> = None;
     let mut rung = true;
     let mut is_ready = false;
+    let mut reload = options.reload.clone();
     loop {
         let now = Instant::now();
+        agent.read_settings();
         agent.polling = matches!(doorbell.state(), WatchState::Polling { .. });
         if agent.is_timed_sweep_due(now) {
             doorbell.rearm();
@@ -230,7 +236,9 @@ where
             biased;
             () = &mut shutdown, if stop_at.is_none() => {
                 info!("stopping; {} deliveries under way", agent.flights.len());
-                options.supervisor.stopping();
+                if !reload.as_ref().is_some_and(|reload| reload.borrow().goes_on) {
+                    options.supervisor.stopping();
+                }
                 stop_at = Some(Instant::now() + options.grace);
                 Happened::Stop
             }
@@ -239,6 +247,7 @@ where
             Some(routed) = agent.looks.next(), if has_looks => Happened::Routed(routed),
             event = link_event(&mut agent.link) => Happened::Link(event),
             () = doorbell.ring() => Happened::Ring,
+            () = pace::changed(&mut reload) => Happened::Timer,
             () = tokio::time::sleep_until(wake.into()) => Happened::Timer,
         };
         let happened = match happened {
@@ -313,6 +322,8 @@ where
 {
     fn new(spool: &'a Spool, connector: &'a C, options: &'a Options) -> Self {
         let now = Instant::now();
+        let settings = options.settings();
+        spool.fs().admit(settings.rules.writers());
         Agent {
             spool,
             options,
@@ -325,6 +336,8 @@ where
                 time: if options.once { Duration::ZERO } else { options.quiet },
                 most: options.quiet_most,
             }),
+            pace: Pace::new(options.reload.clone()),
+            settings,
             index: HashMap::new(),
             deferred: BTreeSet::new(),
             fresh: Found::default(),
@@ -543,6 +556,7 @@ where
                 || told.gateway.reason.as_deref() != self.link_reason()
                 || (told.lanes_in_trouble != self.lanes.in_trouble() && at.elapsed() > Duration::from_secs(1))
                 || (told.in_flight != self.flights.len() && at.elapsed() > Duration::from_secs(1))
+                || told.config_trouble.as_deref() != self.pace.trouble()
                 || at.elapsed() > Duration::from_secs(10)
         });
         if is_news {
@@ -598,6 +612,8 @@ where
             waiting: self.lanes.len() + self.fresh.len() + self.deferred.len(),
             lanes_in_trouble: self.lanes.in_trouble(),
             troubled: Vec::new(),
+            slowed: self.slowed(),
+            config_trouble: self.pace.trouble().map(Into::into),
             watch: match doorbell.state() {
                 WatchState::Native => "native".into(),
                 WatchState::Polling { reason } => reason.clone(),

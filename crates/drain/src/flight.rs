@@ -21,7 +21,7 @@ use tracing::{debug, error};
 
 use crate::agent::{Agent, Place};
 use crate::attempt::attempt;
-use crate::lanes::{Next, Sealed};
+use crate::lanes::{Next, Sealed, Waiting};
 use crate::options::Options;
 use crate::render;
 use crate::sweep::Reading;
@@ -113,8 +113,12 @@ where
         let mut ready = Vec::new();
         while self.has_room(now) {
             let Some((session, next)) = self.lanes.next(now, self.options.text.max_entries()) else { break };
+            let is_begun = matches!(next, Next::Sealed(_));
             match self.board(session.clone(), next) {
                 Some(flight) => {
+                    if !is_begun {
+                        self.spend(&session, now);
+                    }
                     self.started.insert(flight.key.to_string(), Some(now));
                     ready.push(flight);
                 }
@@ -209,11 +213,13 @@ where
     fn board(&mut self, session: Arc<str>, next: Next) -> Option<Flight> {
         let (key, members, is_doubtful) = match next {
             Next::Fresh(records) => {
-                let pending = |id| Entry::new(id, State::Pending);
-                (Key::mint(), records.into_iter().map(|r| pending(r.id)).collect(), false)
+                let by_policy = records.iter().find(|r| r.by_policy).map(|r| r.kind.deliver);
+                let key = by_policy.map_or_else(Key::mint, Key::mint_for);
+                (key, records.into_iter().map(Waiting::entry).collect(), false)
             }
             Next::Again(again) => {
-                let key = again.key.as_ref().map_or_else(Key::mint, Key::next_epoch);
+                let mint = || again.deliver.map_or_else(Key::mint, Key::mint_for);
+                let key = again.key.as_ref().map_or_else(mint, Key::next_epoch);
                 // It was sent before, under the earlier epochs.
                 let is_doubtful = again.key.is_some();
                 let state =
@@ -284,7 +290,9 @@ where
         if matches!(entry.state, State::Sending { .. }) {
             return Some((entry, record));
         }
-        if self.dismiss_if_expired(&entry, &record, now_ms()) {
+        if self.dismiss_if_expired(&entry, &record, now_ms())
+            || self.keeps_back(&entry, &record, self.owner(&entry))
+        {
             return None;
         }
         if spool_seeded::is(Bug::SendBeforeTake) {
@@ -315,7 +323,7 @@ where
 fn delivery(flight: &Flight, options: &Options) -> Delivery {
     let records: Vec<(&Id, &Record)> = flight.entries.iter().map(|(e, r)| (&e.id, r)).collect();
     let first = records.first().map(|(_, r)| *r);
-    let deliver = first.map(|r| r.deliver).unwrap_or_default();
+    let deliver = flight.key.deliver().or(first.map(|r| r.deliver)).unwrap_or_default();
     let (mode, text) = match (flight.key.purpose(), deliver) {
         // The reason is left out, so that the text is the same after a restart.
         (Purpose::Tell, _) => (Mode::Message, render::told(&flight.key, &records, "", &options.text)),

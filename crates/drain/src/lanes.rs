@@ -12,10 +12,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use spooldir::record::{Deliver, Route};
-use spooldir::{Id, Key, Record};
+use spooldir::{Entry, Id, Key, Record, State};
+
+pub use self::windows::Quiet;
+use self::windows::{Window, Windows};
+
+mod windows;
 
 /// A record that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +31,21 @@ pub struct Waiting {
     pub kind: Kind,
     /// Whether it skips the quiet time.
     pub urgent: bool,
+    /// Whether policy, and not the record, says how it is handed over.
+    pub by_policy: bool,
+    /// When it was due, if it was put off into `deferred/`, in milliseconds since 1970-01-01 UTC; else 0.
+    pub due_ms: u64,
+}
+
+impl Waiting {
+    /// The entry, where it lies.
+    pub fn entry(self) -> Entry {
+        let state = match self.due_ms {
+            0 => State::Pending,
+            due_ms => State::Deferred { key: None, attempts: 0, due_ms },
+        };
+        Entry::new(self.id, state)
+    }
 }
 
 /// What records must have in common to share a delivery.
@@ -55,6 +75,8 @@ pub struct Again {
     pub attempts: u32,
     /// When it was due.
     pub due_ms: u64,
+    /// How it is handed over by policy, if not as it says itself.
+    pub deliver: Option<Deliver>,
 }
 
 /// Entries that share a key, whose fate is not known or that wait to be sent again under it.
@@ -104,6 +126,13 @@ impl Queue {
         match self {
             Queue::Few(list) => list.is_empty(),
             Queue::Many(tree) => tree.is_empty(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Queue::Few(list) => list.len(),
+            Queue::Many(tree) => tree.len(),
         }
     }
 
@@ -196,7 +225,7 @@ impl Lane {
     }
 
     /// When it may send; `None` when it has nothing to send or has to wait for its own delivery.
-    fn ready_at(&self, quiet: Quiet) -> Option<Instant> {
+    fn ready_at(&self, window: Window) -> Option<Instant> {
         if self.in_flight || self.is_empty() {
             return None;
         }
@@ -206,7 +235,7 @@ impl Lane {
             && self.urgent == 0
             && let (Some(first), Some(last)) = (self.first, self.last)
         {
-            let calm = (last + quiet.time).min(first + quiet.most);
+            let calm = window.over_at(first, last, self.waiting.len());
             at = Some(at.map_or(calm, |at| at.max(calm)));
         }
         at.or(self.first).or(self.last)
@@ -218,15 +247,6 @@ impl Lane {
     }
 }
 
-/// The quiet time.
-#[derive(Debug, Clone, Copy)]
-pub struct Quiet {
-    /// After the last arrival.
-    pub time: Duration,
-    /// After the first one, at most.
-    pub most: Duration,
-}
-
 /// All lanes, and whose turn it is. A lane that may not send yet costs nothing until it may, however many there are.
 #[derive(Debug)]
 pub struct Lanes {
@@ -235,7 +255,7 @@ pub struct Lanes {
     turn: VecDeque<Arc<str>>,
     /// Lanes that may send later, by when that is at the earliest.
     later: BTreeSet<(Instant, Arc<str>)>,
-    quiet: Quiet,
+    windows: Windows,
     waiting: usize,
     in_trouble: usize,
 }
@@ -244,7 +264,7 @@ impl Lanes {
     /// No lanes yet.
     pub fn new(quiet: Quiet) -> Lanes {
         let (lanes, turn, later) = (HashMap::new(), VecDeque::new(), BTreeSet::new());
-        Lanes { lanes, turn, later, quiet, waiting: 0, in_trouble: 0 }
+        Lanes { lanes, turn, later, windows: Windows::new(quiet), waiting: 0, in_trouble: 0 }
     }
 
     /// How many entries wait.
@@ -285,7 +305,7 @@ impl Lanes {
         };
         let lane = self.lanes.entry(key.clone()).or_default();
         change(lane);
-        let ready = lane.ready_at(self.quiet);
+        let ready = lane.ready_at(self.windows.of(session));
         match (lane.stand, ready) {
             // Looked at when its turn comes.
             (Stand::Turn, _) => {}
@@ -313,6 +333,33 @@ impl Lanes {
         });
         self.waiting += usize::from(is_new);
         key
+    }
+
+    /// Gives a lane a quiet time of its own.
+    pub fn set_window(&mut self, session: &str, quiet: Quiet) {
+        let key =
+            self.lanes.get_key_value(session).map_or_else(|| Arc::from(session), |(key, _)| key.clone());
+        self.windows.set(&key, quiet);
+    }
+
+    /// Other quiet times for all lanes: `beneath`, and what `of` says of each that has something waiting.
+    pub fn set_windows(&mut self, beneath: Quiet, of: impl Fn(&str) -> Quiet) {
+        self.windows.set_beneath(beneath);
+        let all: Vec<Arc<str>> = self.lanes.keys().cloned().collect();
+        for session in &all {
+            self.windows.set(session, of(session));
+            self.change(session, |_| {});
+        }
+    }
+
+    /// The next delivery of this session waits for company until then, but an urgent one, and one of `full` records.
+    pub fn pause(&mut self, session: &Arc<str>, until: Instant, full: usize) {
+        self.windows.pause(session, until, full);
+    }
+
+    /// Forgets the pauses that are over.
+    pub fn end_pauses(&mut self, now: Instant) {
+        self.windows.end_pauses(now);
     }
 
     /// A record is due again.
@@ -364,7 +411,7 @@ impl Lanes {
         while let Some(session) = self.turn.pop_front() {
             let Some(lane) = self.lanes.get_mut(&session) else { continue };
             lane.stand = Stand::Aside;
-            match lane.ready_at(self.quiet) {
+            match lane.ready_at(self.windows.of(&session)) {
                 None => self.forget_if_idle(&session),
                 Some(at) if at > now => {
                     lane.stand = Stand::Until(at);
@@ -417,7 +464,7 @@ impl Lanes {
     /// When the next lane may send at the earliest, if any waits.
     pub fn next_ready(&self) -> Option<Instant> {
         // One that is in turn was ready when it came there.
-        let in_turn = self.turn.iter().find_map(|s| self.lanes.get(s)?.ready_at(self.quiet));
+        let in_turn = self.turn.iter().find_map(|s| self.lanes.get(s)?.ready_at(self.windows.of(s)));
         let later = self.later.first().map(|(at, _)| *at);
         in_turn.into_iter().chain(later).min()
     }
@@ -428,6 +475,7 @@ impl Lanes {
             && let Some(lane) = self.lanes.remove(session)
         {
             self.in_trouble -= usize::from(lane.troubles > 0);
+            self.windows.forget(session);
         }
     }
 }
@@ -460,12 +508,13 @@ fn take(lane: &mut Lane, most: usize) -> Next {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const QUIET: Quiet = Quiet { time: Duration::from_millis(100), most: Duration::from_millis(500) };
 
     fn waiting(id: &str) -> Waiting {
         let kind = Kind { deliver: Deliver::Turn, route: None };
-        Waiting { id: Id::new(id).unwrap(), kind, urgent: false }
+        Waiting { id: Id::new(id).unwrap(), kind, urgent: false, by_policy: false, due_ms: 0 }
     }
 
     fn ids(next: &Next) -> Vec<String> {
@@ -481,7 +530,7 @@ mod tests {
     }
 
     fn again(id: &str) -> Again {
-        Again { id: Id::new(id).unwrap(), key: None, attempts: 1, due_ms: 0 }
+        Again { id: Id::new(id).unwrap(), key: None, attempts: 1, due_ms: 0, deliver: None }
     }
 
     #[test]
@@ -507,6 +556,45 @@ mod tests {
         assert!(lanes.next(after(now, 500), 10).is_some());
         lanes.arrive("t", 1, Waiting { urgent: true, ..waiting("u") }, now);
         assert!(lanes.next(now, 10).is_some());
+    }
+
+    #[test]
+    fn a_lane_beyond_its_budget_waits_unless_it_is_urgent_or_full() {
+        let mut lanes = Lanes::new(QUIET);
+        let now = Instant::now();
+        let s: Arc<str> = Arc::from("s");
+        lanes.pause(&s, after(now, 5000), 3);
+        lanes.arrive("s", 1, waiting("a"), now);
+        lanes.arrive("t", 1, waiting("x"), now);
+        assert_eq!(&*lanes.next(after(now, 600), 3).unwrap().0, "t", "no other lane waits for it");
+        assert_eq!(lanes.next_ready(), Some(after(now, 5000)));
+        lanes.arrive("s", 2, waiting("b"), after(now, 700));
+        assert_eq!(lanes.next(after(now, 1500), 3), None);
+        lanes.arrive("s", 3, waiting("c"), after(now, 1500));
+        assert_eq!(ids(&lanes.next(after(now, 2000), 3).unwrap().1), ["a", "b", "c"], "a full delivery");
+        lanes.landed(&s);
+        lanes.arrive("s", 4, waiting("d"), after(now, 2100));
+        assert_eq!(lanes.next(after(now, 3000), 3), None, "an idle lane keeps its pause");
+        lanes.arrive("s", 5, Waiting { urgent: true, ..waiting("e") }, after(now, 3100));
+        assert_eq!(ids(&lanes.next(after(now, 3100), 3).unwrap().1), ["d", "e"]);
+        lanes.landed(&s);
+        lanes.end_pauses(after(now, 5000));
+        lanes.arrive("s", 6, waiting("f"), after(now, 5000));
+        assert_eq!(lanes.next_ready(), Some(after(now, 5100)));
+    }
+
+    #[test]
+    fn a_lane_may_have_a_window_of_its_own_and_new_ones_hold_for_what_waits() {
+        let mut lanes = Lanes::new(QUIET);
+        let now = Instant::now();
+        let long = Quiet { time: Duration::from_secs(9), most: Duration::from_secs(9) };
+        lanes.set_window("s", long);
+        lanes.arrive("s", 1, waiting("a"), now);
+        lanes.arrive("t", 1, waiting("b"), now);
+        assert_eq!(&*lanes.next(after(now, 100), 10).unwrap().0, "t");
+        assert_eq!(lanes.next_ready(), Some(after(now, 9000)));
+        lanes.set_windows(QUIET, |_| QUIET);
+        assert_eq!(&*lanes.next(after(now, 100), 10).unwrap().0, "s");
     }
 
     #[test]

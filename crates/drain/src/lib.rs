@@ -4,6 +4,7 @@
 //!
 //! - [`agent`]: the loop that owns all state; `sweep` finds, `runs` looks after jobs, `flight` sends,
 //!   `settle` judges, `kept` saves a second reading, `footing` sees that the spool is still its own;
+//! - [`policy`]: what an operator wants for a session: modes, windows, hours, budgets; `pace` applies it;
 //! - [`attempt`]: one attempt at a delivery: look, probe, send, prove; [`verdict`]: what it came to;
 //! - [`lanes`]: who goes next; [`retry`] and [`breaker`]: when; [`options`]: all settings;
 //! - [`render`]: what the session reads;
@@ -18,6 +19,8 @@ mod found;
 mod kept;
 pub mod lanes;
 pub mod options;
+mod pace;
+pub mod policy;
 pub mod render;
 pub mod retry;
 mod runs;
@@ -29,5 +32,5 @@ pub mod verdict;
 pub mod watch;
 
 pub use agent::{Summary, run};
-pub use options::Options;
+pub use options::{Options, Settings};
 pub use spooldir::sanitize;

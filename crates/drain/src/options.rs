@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use spooldir::upkeep::LOG_AGE;
+use tokio::sync::watch;
+
 use crate::attempt::Patience;
 use crate::breaker;
+use crate::lanes::Quiet;
+use crate::policy::Rules;
 use crate::render;
 use crate::retry;
 use crate::supervisor::Supervisor;
@@ -23,8 +28,16 @@ pub struct Options {
     pub sweep: Duration,
     /// The same where the kernel cannot tell of new files.
     pub sweep_polling: Duration,
-    /// How long receipts are kept.
+    /// How long receipts of what was delivered are kept.
     pub retention: Duration,
+    /// How long what was dismissed is kept.
+    pub dismissed_retention: Duration,
+    /// How long logs of jobs are kept at least.
+    pub log_age: Duration,
+    /// What an operator wants for which session.
+    pub rules: Rules,
+    /// New settings while it runs, and what became of the last try to read them.
+    pub reload: Option<watch::Receiver<Reload>>,
     /// How long a stop waits for deliveries under way.
     pub grace: Duration,
     /// A delivery that takes longer (a busy session, a long turn) no longer counts against the breaker's window, so that
@@ -58,6 +71,10 @@ impl Default for Options {
             sweep: Duration::from_secs(5),
             sweep_polling: Duration::from_secs(1),
             retention: Duration::from_secs(7 * 86_400),
+            dismissed_retention: Duration::from_secs(7 * 86_400),
+            log_age: LOG_AGE,
+            rules: Rules::default(),
+            reload: None,
             grace: Duration::from_secs(10),
             slow: Duration::from_secs(30),
             max_in_flight: 64,
@@ -70,4 +87,43 @@ impl Default for Options {
             supervisor: Supervisor::default(),
         }
     }
+}
+
+/// What of the options may change while the agent runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// As [`Options::quiet`] and [`Options::quiet_most`].
+    pub quiet: Quiet,
+    /// As [`Options::retention`].
+    pub retention: Duration,
+    /// As [`Options::dismissed_retention`].
+    pub dismissed_retention: Duration,
+    /// As [`Options::log_age`].
+    pub log_age: Duration,
+    /// As [`Options::rules`].
+    pub rules: Rules,
+}
+
+impl Options {
+    /// The settings that it starts with.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            quiet: Quiet { time: self.quiet, most: self.quiet_most },
+            retention: self.retention,
+            dismissed_retention: self.dismissed_retention,
+            log_age: self.log_age,
+            rules: self.rules.clone(),
+        }
+    }
+}
+
+/// What became of reading the configuration anew.
+#[derive(Debug, Clone)]
+pub struct Reload {
+    /// The settings that hold from now on; `None` keeps those that there are.
+    pub settings: Option<Settings>,
+    /// Why the last try failed, for `spool status`; `None` after a good one.
+    pub trouble: Option<String>,
+    /// The agent is asked to end because another one, with other options, follows in the same process.
+    pub goes_on: bool,
 }

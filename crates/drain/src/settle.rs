@@ -78,8 +78,12 @@ where
             Verdict::Never { reason, of_session: false } if flight.entries.len() > 1 => {
                 self.failed(flight, Some(Duration::ZERO), &reason);
             }
-            Verdict::Never { reason, .. } => {
-                for (entry, _) in flight.entries {
+            Verdict::Never { reason, of_session } => {
+                let mut entries = flight.entries;
+                if of_session {
+                    entries = self.fall_back(&session, entries, flight.is_doubtful);
+                }
+                for (entry, _) in entries {
                     self.condemn(&entry, &reason);
                 }
             }

@@ -25,6 +25,10 @@ pub struct AgentStatus {
     pub lanes_in_trouble: usize,
     /// The first of those sessions, those that are tried next first.
     pub troubled: Vec<Troubled>,
+    /// Sessions beyond their budget, whose next delivery waits for company; at most some.
+    pub slowed: Vec<Slowed>,
+    /// Why the configuration could not be read anew; the old one holds.
+    pub config_trouble: Option<String>,
     /// How it notices new files: `native`, or why it polls.
     pub watch: String,
 }
@@ -37,6 +41,37 @@ pub struct Troubled {
     pub session_key: String,
     /// When it is tried next.
     pub next_try: u64,
+}
+
+/// A session beyond its budget of deliveries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Slowed {
+    /// Its key.
+    pub session_key: String,
+    /// Deliveries in the last period of the budget.
+    pub deliveries: u64,
+    /// When the next one goes out at the latest, unless something urgent or a full delivery goes before.
+    pub until: u64,
+}
+
+impl AgentStatus {
+    /// What of it wants a person's attention beside the gateway: a sentence, and what to do first. Session keys in it are
+    /// as strangers chose them.
+    pub fn remarks(&self) -> Vec<(String, &'static str)> {
+        let slowed = self.slowed.iter().map(|slowed| {
+            let (session, made) = (&slowed.session_key, slowed.deliveries);
+            let what = format!(
+                "{session} had {made} deliveries, more than its budget: what comes is gathered and goes out together"
+            );
+            (what, "find out what starts so many tasks: spool list --sort session")
+        });
+        let config = self.config_trouble.iter();
+        let config = config.map(|why| {
+            (format!("the configuration was not read anew, the old one holds: {why}"), "spool config check")
+        });
+        slowed.chain(config).collect()
+    }
 }
 
 /// The gateway, as the agent sees it.

@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 use crate::agent::{Agent, Place};
 use crate::flight::Unflushed;
 use crate::found::{Found, Lowest};
-use crate::lanes::{Again, Kind, Sealed, Waiting};
+use crate::lanes::{Again, Sealed};
 
 /// Files opened in one turn of the loop.
 const AT_ONCE: usize = 256;
@@ -220,6 +220,7 @@ where
                 debug!("{e}");
             }
             self.retire_again();
+            self.forget_spending(now);
             // What is still there was looked at again by now, and has a new time.
             self.reported.retain(|_, until| *until + LEFT_ALONE > now);
             self.is_overrun &= self.reported.len() > MAX_REPORTED / 2;
@@ -377,7 +378,7 @@ where
 
     /// A good record: into its lane, or wherever else it asks to be.
     fn accept(&mut self, taken: Taken, now: Instant) {
-        let Taken { entry, record, written_ns, seen } = taken;
+        let Taken { entry, record, written_ns, owner, seen } = taken;
         let mut session = record.session_key.clone().unwrap_or_default();
         let mut line = Line { session_key: Some(session.clone()), ..Line::about("accept", &entry) };
         if spool_seeded::is(Bug::TextInJournal) {
@@ -403,17 +404,16 @@ where
             }
             return;
         }
+        if self.keeps_back(&entry, &record, self.settings.rules.has_allow_list().then_some(owner)) {
+            return;
+        }
         if spool_seeded::is(Bug::LaneMixup)
             && let Some(Place::Waiting(other, _)) =
                 self.index.values().find(|p| matches!(p, Place::Waiting(..)))
         {
             session = other.to_string();
         }
-        let waiting = Waiting { id: entry.id.clone(), kind: Kind::of(&record), urgent: record.urgent };
-        // A time beyond those that the numbers hold is the first or the last one.
-        let written_ns =
-            i64::try_from(written_ns).unwrap_or(if written_ns < 0 { i64::MIN } else { i64::MAX });
-        let lane = self.lanes.arrive(&session, written_ns, waiting, now);
+        let (lane, written_ns) = self.line_up(&entry, &record, &session, written_ns, now);
         if let Some(meta) = seen {
             self.kept.keep(&entry.id, meta, Box::new(record), i128::from(wall) * 1_000_000);
         }
@@ -500,10 +500,17 @@ where
             let Ok(Some(entry)) = self.spool.find_in(&id, &[Dir::Deferred]) else { continue };
             let State::Deferred { key, attempts, due_ms } = entry.state.clone() else { continue };
             match self.read(&entry) {
-                Reading::Good(record, _) => {
-                    let session = record.session_key.unwrap_or_default();
+                Reading::Good(record, _) if self.keeps_back(&entry, &record, self.owner(&entry)) => {}
+                Reading::Good(record, written_ns) => {
+                    let session = record.session_key.clone().unwrap_or_default();
                     self.index.insert(id.clone(), Place::Sending);
-                    self.lanes.due(&session, Again { id, key, attempts, due_ms }, now);
+                    if key.is_none() && attempts == 0 {
+                        // Put off and never sent: what was put off together goes out together.
+                        self.line_up(&entry, &record, &session, written_ns, now);
+                        continue;
+                    }
+                    let deliver = self.deliver_alone(&session, &record);
+                    self.lanes.due(&session, Again { id, key, attempts, due_ms, deliver }, now);
                 }
                 Reading::Gone => {}
                 Reading::Trouble(why) => debug!("cannot read {id}: {why}"),
@@ -604,10 +611,13 @@ where
 
     fn upkeep(&mut self) {
         let now = now_ms();
-        let receipts = [Dir::Done, Dir::Dismissed];
-        let old = self.spool.receipts_older(&receipts, now, self.options.retention, MAX_PRUNE);
-        if let Err(e) = old.and_then(|old| self.spool.prune(old, None)) {
-            debug!("{e}");
+        let ages =
+            [(Dir::Done, self.settings.retention), (Dir::Dismissed, self.settings.dismissed_retention)];
+        for (dir, age) in ages {
+            let old = self.spool.receipts_older(&[dir], now, age, MAX_PRUNE);
+            if let Err(e) = old.and_then(|old| self.spool.prune(old, None)) {
+                debug!("{e}");
+            }
         }
         if let Err(e) = self.spool.sweep_reasons(now) {
             debug!("{e}");
@@ -615,7 +625,9 @@ where
         if let Err(e) = self.spool.sweep_tmp(now) {
             debug!("{e}");
         }
-        if let Err(e) = self.spool.sweep_runs(now).and_then(|_| self.spool.sweep_logs(now)) {
+        if let Err(e) =
+            self.spool.sweep_runs(now).and_then(|_| self.spool.sweep_logs(now, self.settings.log_age))
+        {
             debug!("{e}");
         }
         if let Err(e) = self.spool.prune_journal(now) {

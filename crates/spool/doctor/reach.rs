@@ -12,13 +12,13 @@ use std::time::Duration;
 use spool_gateway::openclaw::{Config, OpenClawConnector};
 use spool_gateway::receiver::{Connector, Gateway, Kind, Look, Server, Trouble};
 use spooldir::record::MAX_BYTES;
-use spooldir::{Dir, Record, Spool, locate};
+use spooldir::{Dir, Record, Spool};
 use tokio::time::timeout;
 
 use super::{Check, Verdict};
 use crate::args::Args;
 use crate::view::brief;
-use crate::{Failure, discover, drain};
+use crate::{Failure, config, discover, drain};
 
 /// How long the gateway may take for all of its answers.
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -32,7 +32,9 @@ const MAX_ASKED: usize = 32;
 /// When the kernel gives no more descriptors.
 pub(super) fn look(spool: Option<&Spool>, args: &Args, checks: &mut Vec<Check>) -> Result<(), Failure> {
     let waiting = spool.map(waiting).unwrap_or_default();
-    let config = discover::gateway(args, &locate::process_env).and_then(|config| {
+    let env = config::env(args);
+    let ours = config::Config::load(args, &env);
+    let config = ours.and_then(|ours| discover::gateway(args, &env, &ours)).and_then(|config| {
         config.points_at().map(|at| (config, at)).map_err(|trouble| Failure::new(0, trouble.reason))
     });
     let (mut config, (host, port, is_loopback)) = match config {

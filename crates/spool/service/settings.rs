@@ -10,15 +10,17 @@ use spooldir::{exit, locate};
 
 use crate::Failure;
 use crate::args::Args;
-use crate::discover;
 use crate::openclaw_config::Env;
+use crate::{config, discover};
 
 /// Variables whose value the service gets as it is now.
-const KEPT: [&str; 9] = [
+const KEPT: [&str; 11] = [
     "OPENCLAW_CONFIG_PATH",
     "OPENCLAW_GATEWAY_PORT",
     "OPENCLAW_GATEWAY_URL",
     "OPENCLAW_STATE_DIR",
+    "SPOOL_BUDGET",
+    "SPOOL_CONFIG",
     "SPOOL_GATEWAY",
     "SPOOL_GATEWAY_FINGERPRINT",
     "SPOOL_LOG",
@@ -49,6 +51,7 @@ impl Settings {
     /// # Errors
     /// [`exit::CONFIG`] when a path cannot be written into a configuration file.
     pub fn new(program: &Path, args: &Args, env: Env<'_>) -> Result<Settings, Failure> {
+        let env = &config::over(args, env);
         let spool = absolute(&locate::spool_dir(args.spool.as_deref(), env)?)?;
         let mut words = vec!["drain".to_owned(), "--spool".to_owned(), spool.clone()];
         let mut word = |name: &str, value: Option<String>| {
@@ -65,7 +68,7 @@ impl Settings {
         let mut environment = Vec::new();
         for name in KEPT {
             if let Some(value) = env(name).filter(|value| !value.is_empty()) {
-                let is_place = name.ends_with("_FILE") || name.ends_with("_PATH") || name.ends_with("_DIR");
+                let is_place = ["_FILE", "_PATH", "_DIR", "_CONFIG"].iter().any(|end| name.ends_with(end));
                 let value = if is_place { absolute(Path::new(&value))? } else { text(value, name)? };
                 environment.push((name.to_owned(), value));
             }
@@ -117,7 +120,9 @@ impl Settings {
 /// [`exit::CONFIG`], with the remedy.
 pub fn check_gateway(args: &Args, env: Env<'_>) -> Result<(), Failure> {
     let without = |name: &str| if SECRET.contains(&name) { None } else { env(name) };
-    let config = discover::gateway(args, &without)?;
+    let without = config::over(args, &without);
+    let ours = config::Config::load(args, &without)?;
+    let config = discover::gateway(args, &without, &ours)?;
     let said = SECRET.into_iter().find(|name| env(name).is_some_and(|value| !value.is_empty()));
     if let Some(name) = said
         && config.token.is_none()

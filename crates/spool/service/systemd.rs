@@ -40,7 +40,8 @@ pub fn unit(settings: &Settings) -> String {
         line("Environment", &quote(&format!("{name}={value}"), false));
     }
     text.push_str(
-        "Restart=always\n\
+        "ExecReload=/bin/kill -HUP $MAINPID\n\
+         Restart=always\n\
          RestartSec=10\n",
     );
     text.push_str(&format!("TimeoutStartSec={START_SECONDS}\n"));

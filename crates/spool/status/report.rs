@@ -229,6 +229,9 @@ impl Report {
             say(is("down"), grade, format!("the gateway is down{why}"), "openclaw gateway status");
             let refused = format!("the gateway refuses the agent{why}");
             say(is("refused"), Critical, refused, "spool doctor");
+            for (what, todo) in agent.remarks() {
+                say(true, Warning, brief(&what, 600), todo);
+            }
         } else {
             let what = "the agent has not said yet how it is".to_owned();
             say(self.is_running, Warning, what, "look again in a moment");
@@ -424,6 +427,8 @@ pub mod tests {
                 waiting: 12,
                 lanes_in_trouble: 1,
                 troubled: vec![Troubled { session_key: EVIL.into(), next_try: now_ms + 30_000 }],
+                slowed: Vec::new(),
+                config_trouble: None,
                 watch: "native".into(),
             }),
             lanes: Lanes {

@@ -88,6 +88,14 @@ pub enum Error {
     /// Nothing says where the spool is.
     #[error("cannot tell where the spool is: name it with --spool DIR or SPOOL_DIR, or set HOME")]
     Nowhere,
+    /// The configuration does not say where the spool is, though it should.
+    #[error("cannot use the configuration {}: {reason}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// Another agent holds the lock.
     #[error("another agent{} is draining {}; stop it first, or use its spool", holder(*pid), path.display())]
     Locked {
@@ -120,7 +128,7 @@ impl Error {
             Error::Conflict { .. } | Error::BadRecord(_) => exit::DATA,
             Error::Name { .. } => exit::USAGE,
             Error::Layout { exit, .. } => *exit,
-            Error::Nowhere => exit::CONFIG,
+            Error::Nowhere | Error::Config { .. } => exit::CONFIG,
             Error::Locked { .. } => exit::UNAVAILABLE,
             Error::Entry { .. } => exit::DATA,
         }

@@ -63,6 +63,8 @@ pub struct Taken {
     pub written_ns: i128,
     /// What the file was when it was read; `None` when it was given another name since.
     pub seen: Option<Meta>,
+    /// Whose file it is.
+    pub owner: u32,
 }
 
 /// Whether a name in `new/` can be a record: it ends in `.json` and does not start with a dot.
@@ -192,7 +194,8 @@ impl Desk {
             return hold(spool, entry, reason);
         }
         let seen = (name == OsStr::new(&entry.file_name())).then_some(content.meta);
-        Intake::Ready(Box::new(Taken { entry, record, written_ns: content.meta.mtime_ns, seen }))
+        let (written_ns, owner) = (content.meta.mtime_ns, content.meta.uid);
+        Intake::Ready(Box::new(Taken { entry, record, written_ns, owner, seen }))
     }
 
     /// Why a file that is no good record should be looked at again, if it should.

@@ -9,6 +9,7 @@
 //! - [`entry`]: the states and the pure function between them; [`moves`]: the same on disk;
 //! - [`publish`]: how a record gets in, and stays; [`publisher`]: the same for many threads at once; `stage`: a name for bytes that are on the disk; [`intake`]: how a file that was dropped becomes an entry;
 //! - [`journal`]: what happened, line by line; [`audit`]: that nothing is missing; [`upkeep`]: what is cleared away;
+//! - [`reroute`]: a record that goes to another session;
 //! - [`locate`]: which spool and which session a program is about;
 //! - [`run`]: jobs in progress and their leases; [`sanitize`]: text that is safe to show;
 //! - [`lock`]: one agent a spool; [`time`]: the wall clock;
@@ -43,6 +44,7 @@ mod open;
 pub mod publish;
 pub mod publisher;
 pub mod record;
+pub mod reroute;
 pub mod run;
 pub mod sanitize;
 mod shelf;

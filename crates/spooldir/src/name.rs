@@ -14,6 +14,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::record::Deliver;
 
 /// The rule for ids, for messages.
 pub const ID_RULE: &str =
@@ -77,7 +78,8 @@ pub enum Purpose {
 }
 
 /// A delivery key: `sp-` and 32 hexadecimal digits, then `~tell` for the second purpose, then `~N` from the second
-/// epoch on. A new epoch is begun when the gateway has burnt the key; all earlier ones follow from the name.
+/// epoch on. Where policy says how records are handed over that do not say it themselves, the key says it too (the
+/// thirteenth digit), so that a delivery is asked for, and repeated, as it was sent, whatever the policy is by then. A new epoch is begun when the gateway has burnt the key; all earlier ones follow from the name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     base: Box<str>,
@@ -85,10 +87,31 @@ pub struct Key {
     epoch: u32,
 }
 
+/// Where in a key the digit stands that tells how it is handed over.
+const MODE_AT: usize = 3 + 12;
+/// What it may be, but for the `7` that leaves it to the records.
+const MODES: [(char, Deliver); 3] = [('a', Deliver::Turn), ('b', Deliver::Message), ('c', Deliver::Note)];
+
 impl Key {
     /// A new key that no other delivery has.
     pub fn mint() -> Key {
         Key { base: format!("sp-{}", Uuid::now_v7().simple()).into(), purpose: Purpose::Deliver, epoch: 1 }
+    }
+
+    /// A new key of a delivery that is handed over like this by policy.
+    pub fn mint_for(deliver: Deliver) -> Key {
+        let mut key = Key::mint();
+        let digit = MODES.iter().find_map(|(digit, mode)| (*mode == deliver).then_some(*digit));
+        let (before, after) = key.base.split_at(MODE_AT);
+        // The thirteenth digit of a UUID is its version; the others make the key unique.
+        key.base = format!("{before}{}{}", digit.unwrap_or('7'), after.get(1..).unwrap_or_default()).into();
+        key
+    }
+
+    /// How its delivery is handed over by policy, if it is not left to the records.
+    pub fn deliver(&self) -> Option<Deliver> {
+        let digit = self.base.chars().nth(MODE_AT)?;
+        MODES.iter().find_map(|(known, mode)| (*known == digit).then_some(*mode))
     }
 
     /// What it is for.
@@ -250,6 +273,19 @@ pub fn plain_id(name: &str) -> Option<Id> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_key_tells_what_policy_said_and_keeps_it_through_its_epochs() {
+        assert_eq!(Key::mint().deliver(), None);
+        for (digit, deliver) in MODES {
+            let key = Key::mint_for(deliver);
+            let again: Key = key.to_string().parse().unwrap();
+            assert_eq!((again.deliver(), key.to_string().chars().nth(15)), (Some(deliver), Some(digit)));
+            assert_eq!(key.next_epoch().deliver(), Some(deliver));
+            assert_eq!(key.tell().next_epoch().deliver(), Some(deliver));
+            assert_ne!(key, Key::mint_for(deliver));
+        }
+    }
 
     #[test]
     fn ids_are_judged_by_the_grammar() {

@@ -24,14 +24,14 @@ const CAREFUL: OFlags = OFlags::RDONLY
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// Reads an ordinary file of at most `limit` bytes.
+/// Reads an ordinary file of at most `limit` bytes, of ours or of one of the users `admitted`.
 ///
 /// # Errors
 /// [`Unfit`] for everything else, and for what fails.
-pub(crate) fn read(path: &Path, limit: u64) -> Result<Content, Unfit> {
+pub(crate) fn read(path: &Path, limit: u64, admitted: &[u32]) -> Result<Content, Unfit> {
     let (file, meta) = open(path)?;
     let limit = if spool_seeded::is(Bug::SizeUnchecked) { u64::MAX - 1 } else { limit };
-    judge(&meta, limit)?;
+    judge(&meta, limit, admitted)?;
     let bytes = read_whole(file, meta.size, limit)?;
     if bytes.len() as u64 > limit {
         return Err(Unfit::TooLarge(bytes.len() as u64));
@@ -60,16 +60,17 @@ fn read_whole(mut file: File, size: u64, limit: u64) -> io::Result<Vec<u8>> {
 /// [`Unfit`] for everything else, and for what fails.
 pub(crate) fn ordinary(path: &Path) -> Result<File, Unfit> {
     let (file, meta) = open(path)?;
-    judge(&meta, u64::MAX)?;
+    judge(&meta, u64::MAX, &[])?;
     Ok(file)
 }
 
 /// What only the numbers of the file decide.
-fn judge(meta: &Meta, limit: u64) -> Result<(), Unfit> {
+fn judge(meta: &Meta, limit: u64, admitted: &[u32]) -> Result<(), Unfit> {
     if meta.nlink > 1 && !spool_seeded::is(Bug::HardlinkOk) {
         return Err(Unfit::Linked(meta.nlink));
     }
-    if meta.uid != own_uid() && !spool_seeded::is(Bug::ForeignOwnerOk) {
+    let is_ours = meta.uid == own_uid() || admitted.contains(&meta.uid);
+    if !is_ours && !spool_seeded::is(Bug::ForeignOwnerOk) {
         return Err(Unfit::Owner(meta.uid));
     }
     if meta.size > limit {
@@ -206,7 +207,7 @@ mod tests {
     use super::*;
 
     fn unfit(path: &Path) -> String {
-        read(path, 100).unwrap_err().to_string()
+        read(path, 100, &[]).unwrap_err().to_string()
     }
 
     #[test]
@@ -214,7 +215,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         std::fs::write(&path, [7; 100]).unwrap();
-        let content = read(&path, 100).unwrap();
+        let content = read(&path, 100, &[]).unwrap();
         assert_eq!(content.bytes, [7; 100]);
         assert_eq!(content.meta.size, 100);
         let meta = std::fs::symlink_metadata(&path).unwrap();
@@ -243,7 +244,7 @@ mod tests {
         assert!(unfit(&at("socket")).contains("socket"));
         std::fs::hard_link(at("target"), at("second")).unwrap();
         assert!(unfit(&at("second")).contains("2 names"));
-        assert!(read(&at("nowhere"), 100).unwrap_err().is_gone());
+        assert!(read(&at("nowhere"), 100, &[]).unwrap_err().is_gone());
     }
 
     #[test]
@@ -251,6 +252,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("giant");
         File::create(&path).unwrap().set_len(8 << 30).unwrap();
-        assert!(matches!(read(&path, 100), Err(Unfit::TooLarge(n)) if n == 8 << 30));
+        assert!(matches!(read(&path, 100, &[]), Err(Unfit::TooLarge(n)) if n == 8 << 30));
     }
 }

@@ -188,6 +188,8 @@ pub struct Record {
     pub expires_at: Option<u64>,
     /// How to hand it over.
     pub deliver: Deliver,
+    /// Whether it says so itself; else policy may say otherwise.
+    pub says_deliver: bool,
     /// Where the reply belongs.
     pub route: Option<Route>,
     /// When to tell at all.
@@ -231,6 +233,7 @@ impl Record {
         if text.is_none() && task.is_none() {
             return Err(Flaw::Bad("neither \"text\" nor \"task\" is there; one of them is required".into()));
         }
+        let deliver = members.word("deliver", Deliver::from_word, Deliver::WORDS)?;
         let said = members.word("status", Status::from_word, Status::WORDS)?;
         Ok(Record {
             id: members.id("id")?,
@@ -243,7 +246,8 @@ impl Record {
             created_at: members.uint("createdAt")?,
             not_before: members.uint("notBefore")?,
             expires_at: members.uint("expiresAt")?,
-            deliver: members.word("deliver", Deliver::from_word, Deliver::WORDS)?.unwrap_or_default(),
+            deliver: deliver.unwrap_or_default(),
+            says_deliver: deliver.is_some(),
             route: members.object("route")?.map(|m| route(&m)).transpose()?,
             notify: members.word("notify", Notify::from_word, Notify::WORDS)?.unwrap_or_default(),
             urgent: members.flag("urgent")?.unwrap_or(false),

@@ -114,14 +114,14 @@ impl Spool {
         Ok(gone)
     }
 
-    /// Removes logs that are older than [`LOG_AGE`], unless their run is open or its completion is in the spool;
+    /// Removes logs that are older than `age` ([`LOG_AGE`] unless somebody wants otherwise), unless their run is open or its completion is in the spool;
     /// returns how many.
     ///
     /// # Errors
     /// [`Error::Io`] when a directory cannot be looked at.
-    pub fn sweep_logs(&self, now_ms: u64) -> Result<usize, Error> {
+    pub fn sweep_logs(&self, now_ms: u64, age: Duration) -> Result<usize, Error> {
         let mut old = Vec::new();
-        self.each_old(Dir::Logs, now_ms, LOG_AGE, &mut |name| {
+        self.each_old(Dir::Logs, now_ms, age, &mut |name| {
             old.extend(name.strip_suffix(".log").and_then(|id| Id::new(id).ok()));
         })?;
         let mut gone = 0;
@@ -277,12 +277,12 @@ mod tests {
         let lease = spool.open_run(&id("running"), &Intent::default()).unwrap();
         spool.publish(&id("held"), br#"{"text":"x"}"#, false).unwrap();
         spool.advance(&Entry::new(id("held"), State::Pending), &Event::Hold).unwrap();
-        assert_eq!(spool.sweep_logs(now_ms() + 29 * DAY).unwrap(), 0);
-        assert_eq!(spool.sweep_logs(now_ms() + 31 * DAY).unwrap(), 1);
+        assert_eq!(spool.sweep_logs(now_ms() + 29 * DAY, LOG_AGE).unwrap(), 0);
+        assert_eq!(spool.sweep_logs(now_ms() + 31 * DAY, LOG_AGE).unwrap(), 1);
         assert_eq!(names(&spool, Dir::Logs), ["..log", "held.log", "notes.txt", "running.log"]);
         drop(lease);
         spool.close_run(&id("running")).unwrap();
-        assert_eq!(spool.sweep_logs(now_ms() + 31 * DAY).unwrap(), 1);
+        assert_eq!(spool.sweep_logs(now_ms() + 31 * DAY, LOG_AGE).unwrap(), 1);
     }
 
     #[test]

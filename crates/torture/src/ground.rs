@@ -44,6 +44,8 @@ impl Ground {
         command
             .env_clear()
             .env("HOME", &self.scratch)
+            // A layer is a storm, and measures what a storm does: no session's deliveries are gathered.
+            .env("SPOOL_BUDGET", "off")
             .env("PATH", std::env::var_os("PATH").unwrap_or_default());
         if let Some(bug) = self.bug {
             command.env("SPOOL_SEEDED_BUG", bug.name());

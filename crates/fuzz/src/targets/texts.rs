@@ -66,6 +66,7 @@ fn record(feed: &mut Feed<'_>) -> Record {
         not_before: None,
         expires_at: None,
         deliver: Deliver::Turn,
+        says_deliver: false,
         route: None,
         notify: Notify::Always,
         urgent: false,

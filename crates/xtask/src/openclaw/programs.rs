@@ -146,6 +146,8 @@ impl Spool {
             .env("HOME", &self.home)
             .env("SPOOL_DIR", &self.dir)
             .env("NO_COLOR", "1")
+            // Here one session gets more in a minute than any person wants.
+            .env("SPOOL_BUDGET", "off")
             .current_dir(&self.home)
             .stdin(Stdio::null());
         command

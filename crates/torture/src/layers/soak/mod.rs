@@ -274,7 +274,7 @@ fn tidy(stage: &Stage<'_>, report: &mut Report) -> Outcome<()> {
     let receipts = [Dir::Done, Dir::Dismissed];
     let old = spool.receipts_older(&receipts, later(RETENTION), RETENTION, usize::MAX)?;
     let gone = spool.prune(old, None)?;
-    spool.sweep_logs(later(LOG_AGE))?;
+    spool.sweep_logs(later(LOG_AGE), LOG_AGE)?;
     spool.sweep_reasons(later(LOG_AGE))?;
     spool.sweep_runs(later(LOG_AGE))?;
     report.count("receipts pruned", gone.len() as u64);
