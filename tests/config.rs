@@ -6,6 +6,7 @@ use serde_json::Value;
 use spool_gateway::fake::{FakeThread, Options};
 use spooldir::Dir;
 
+use crate::policy::turns;
 use crate::support::programs::{Agent, Cli, state, wait_until, write_token};
 use crate::support::{Put, TempSpool, names};
 
@@ -135,25 +136,24 @@ fn a_hangup_reads_it_anew_and_a_bad_one_keeps_the_old_and_is_told() {
         wait_until(&format!("{id} is done"), || state(&spool.spool, id) == "done");
     };
     deliver("first");
-    let turns = gateway.model_calls(SESSION);
-    assert_eq!(turns, 1);
+    assert_eq!(turns(&gateway, SESSION), 1);
     configure(&spool, "[default]\ndeliver = \"message\"\n");
     agent.signal("HUP");
     wait_until("it is read", || agent.log().contains("was read anew"));
     deliver("second");
-    assert_eq!(gateway.model_calls(SESSION), turns, "a message costs no turn");
+    assert_eq!(turns(&gateway, SESSION), 1, "a message costs no turn");
     configure(&spool, "[default]\ndeliver = \"postcard\"\n");
     agent.signal("HUP");
     let status = || Cli::new(&spool, &["status"]).run();
     wait_until("status says so", || status().stdout.contains("the configuration was not read anew"));
     assert!(agent.log().contains("line 2: default.deliver must be one of"), "{}", agent.log());
     deliver("third");
-    assert_eq!(gateway.model_calls(SESSION), turns, "the old one holds");
+    assert_eq!(turns(&gateway, SESSION), 1, "the old one holds");
     configure(&spool, "");
     agent.signal("HUP");
     wait_until("it is well again", || status().code == 0);
     deliver("fourth");
-    assert_eq!(gateway.model_calls(SESSION), turns + 1);
+    assert_eq!(turns(&gateway, SESSION), 2);
     assert_eq!(agent.stop(), 0);
 }
 

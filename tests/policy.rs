@@ -1,7 +1,7 @@
 //! Policy, by the real agent against the fake gateway: each rule once, and that none of them loses anything.
 
 use serde_json::json;
-use spool_gateway::fake::{FakeThread, Options};
+use spool_gateway::fake::{At, FakeThread, Fault, Options, Rule};
 use spooldir::{Dir, Id};
 
 use crate::config::configure;
@@ -30,6 +30,11 @@ fn put(spool: &TempSpool, id: &str, session: &str, more: &serde_json::Value) {
     spool.spool.publish(&Id::new(id).unwrap(), record.to_string().as_bytes(), true).unwrap();
 }
 
+/// How many turns a session had.
+pub fn turns(gateway: &FakeThread, session: &str) -> usize {
+    gateway.all_commits().iter().filter(|(s, _, _)| s == session).count()
+}
+
 #[track_caller]
 fn becomes(spool: &TempSpool, id: &str, word: &str) {
     wait_until(&format!("{id} becomes {word}"), || state(&spool.spool, id) == word);
@@ -45,13 +50,13 @@ fn records_that_do_not_say_how_are_handed_over_as_the_configuration_says() {
     let _agent = Agent::start(&spool, &gateway);
     put(&spool, "silent", SESSION, &json!({}));
     becomes(&spool, "silent", "done");
-    assert_eq!(gateway.model_calls(SESSION), 0);
+    assert_eq!(turns(&gateway, SESSION), 0);
     assert_eq!(gateway.chat_messages("telegram", "telegram:77001").len(), 1);
     put(&spool, "says", SESSION, &json!({"deliver": "turn"}));
     put(&spool, "other", OTHER, &json!({}));
     becomes(&spool, "says", "done");
     becomes(&spool, "other", "done");
-    assert_eq!((gateway.model_calls(SESSION), gateway.model_calls(OTHER)), (1, 1));
+    assert_eq!((turns(&gateway, SESSION), turns(&gateway, OTHER)), (1, 1));
 }
 
 /// A message that was begun is asked for, and repeated, as a message, although it would be a turn by now.
@@ -59,31 +64,36 @@ fn records_that_do_not_say_how_are_handed_over_as_the_configuration_says() {
 fn a_delivery_keeps_its_mode_when_the_configuration_changes_under_it() {
     let (spool, gateway) = bench("[default]\ndeliver = \"message\"\n");
     let agent = Agent::start(&spool, &gateway);
-    // Taken, and perhaps sent; then the agent dies.
-    gateway.freeze(true);
+    // Sent, but the agent is not told of it, and dies.
+    gateway.rule(Rule::on("send").then(Fault::Mute(At::Final)));
     put(&spool, "begun", SESSION, &json!({}));
-    becomes(&spool, "begun", "sending");
+    let chat = || gateway.chat_messages("telegram", "telegram:77001").len();
+    wait_until("the chat has it", || chat() == 1);
     agent.kill();
-    gateway.freeze(false);
+    assert_eq!(state(&spool.spool, "begun"), "sending");
     configure(&spool, "");
     let _agent = Agent::start(&spool, &gateway);
     becomes(&spool, "begun", "done");
-    assert_eq!(gateway.model_calls(SESSION), 0, "{:?}", gateway.all_commits());
-    assert_eq!(gateway.chat_messages("telegram", "telegram:77001").len(), 1);
+    assert_eq!((turns(&gateway, SESSION), chat()), (0, 1), "{:?}", gateway.all_commits());
 }
 
 #[test]
 fn a_window_of_its_own_gathers_what_comes_for_one_session() {
     let (spool, gateway) =
-        bench("[session.\"agent:main:telegram:direct:77001\"]\nwindow = \"3s\"\nwindow-max = \"3s\"\n");
-    let _agent = Agent::start(&spool, &gateway);
+        bench("[session.\"agent:main:telegram:direct:77001\"]\nwindow = \"1h\"\nwindow-max = \"1h\"\n");
+    let agent = Agent::start(&spool, &gateway);
     put(&spool, "a", SESSION, &json!({}));
     put(&spool, "quick", OTHER, &json!({}));
     becomes(&spool, "quick", "done");
     put(&spool, "b", SESSION, &json!({}));
+    put(&spool, "quick-2", OTHER, &json!({}));
+    becomes(&spool, "quick-2", "done");
+    assert_eq!((state(&spool.spool, "a"), state(&spool.spool, "b")), ("pending", "pending"));
+    configure(&spool, "");
+    agent.signal("HUP");
     becomes(&spool, "a", "done");
     becomes(&spool, "b", "done");
-    assert_eq!(gateway.commits(SESSION), 1);
+    assert_eq!(turns(&gateway, SESSION), 1);
 }
 
 #[test]
@@ -104,13 +114,13 @@ fn in_quiet_hours_successes_are_deferred_and_go_out_together_when_they_are_taken
     becomes(&spool, "good-1", "deferred");
     becomes(&spool, "good-2", "deferred");
     assert_eq!(agent.stop(), 0);
-    let before = gateway.commits(SESSION);
+    let before = turns(&gateway, SESSION);
     configure(&spool, "");
     Cli::new(&spool, &["retry", "good-1", "good-2"]).run().exits(0);
     let _agent = Agent::start(&spool, &gateway);
     becomes(&spool, "good-1", "done");
     becomes(&spool, "good-2", "done");
-    assert_eq!(gateway.commits(SESSION), before + 1);
+    assert_eq!(turns(&gateway, SESSION), before + 1);
     audit(&spool);
 }
 
@@ -125,7 +135,7 @@ fn what_was_put_off_goes_out_together_when_it_is_due() {
     for n in 0..5 {
         becomes(&spool, &format!("later-{n}"), "done");
     }
-    assert_eq!(gateway.commits(SESSION), 1, "{:?}", gateway.all_commits());
+    assert_eq!(turns(&gateway, SESSION), 1, "{:?}", gateway.all_commits());
     audit(&spool);
 }
 
@@ -162,14 +172,12 @@ fn what_is_for_a_missing_session_goes_to_its_fallback_and_says_whom_it_was_for()
 
 #[test]
 fn beyond_the_budget_deliveries_are_gathered_and_status_says_so() {
-    let (spool, gateway) = bench("[default]\nbudget = \"2 in 20s\"\nwindow = \"10ms\"\n");
-    let _agent = Agent::start(&spool, &gateway);
+    let (spool, gateway) = bench("[default]\nbudget = \"2 in 1h\"\nwindow = \"10ms\"\n");
+    let agent = Agent::start(&spool, &gateway);
     for id in ["one", "two"] {
         put(&spool, id, SESSION, &json!({}));
         becomes(&spool, id, "done");
     }
-    let status = Cli::new(&spool, &["status"]);
-    drop(status);
     for n in 0..5 {
         put(&spool, &format!("storm-{n}"), SESSION, &json!({}));
     }
@@ -179,13 +187,19 @@ fn beyond_the_budget_deliveries_are_gathered_and_status_says_so() {
     });
     put(&spool, "elsewhere", OTHER, &json!({}));
     becomes(&spool, "elsewhere", "done");
+    assert!((0..5).all(|n| state(&spool.spool, &format!("storm-{n}")) == "pending"));
+    // Whoever is urgent takes along what waits.
+    put(&spool, "urgent", SESSION, &json!({"urgent": true}));
+    becomes(&spool, "urgent", "done");
     for n in 0..5 {
         becomes(&spool, &format!("storm-{n}"), "done");
     }
-    assert_eq!(gateway.commits(SESSION), 3, "the storm is one delivery");
+    assert_eq!(turns(&gateway, SESSION), 3, "the storm is one delivery");
     put(&spool, "after", SESSION, &json!({}));
-    put(&spool, "urgent", SESSION, &json!({"urgent": true}));
-    becomes(&spool, "urgent", "done");
+    configure(&spool, "[default]\nbudget = \"off\"\n");
+    agent.signal("HUP");
+    becomes(&spool, "after", "done");
+    assert_eq!(agent.stop(), 0);
     audit(&spool);
 }
 

@@ -357,8 +357,8 @@ impl Lanes {
         self.windows.pause(session, until, full);
     }
 
-    /// Forgets the pauses that are over.
-    pub fn end_pauses(&mut self, now: Instant) {
+    /// Forgets the pauses that are over by then, or all of them.
+    pub fn end_pauses(&mut self, now: Option<Instant>) {
         self.windows.end_pauses(now);
     }
 
@@ -578,7 +578,7 @@ mod tests {
         lanes.arrive("s", 5, Waiting { urgent: true, ..waiting("e") }, after(now, 3100));
         assert_eq!(ids(&lanes.next(after(now, 3100), 3).unwrap().1), ["d", "e"]);
         lanes.landed(&s);
-        lanes.end_pauses(after(now, 5000));
+        lanes.end_pauses(Some(after(now, 5000)));
         lanes.arrive("s", 6, waiting("f"), after(now, 5000));
         assert_eq!(lanes.next_ready(), Some(after(now, 5100)));
     }

@@ -81,6 +81,9 @@ where
         let beneath = self.quiet();
         let rules = &self.settings.rules;
         self.lanes.set_windows(beneath, |session| rules.window(session, beneath));
+        // Whoever is beyond the new budgets is found out by the next delivery.
+        self.pace.slowed.clear();
+        self.lanes.end_pauses(None);
         // Names that were left alone may be welcome now.
         self.reported.clear();
         self.dirty = true;
@@ -191,7 +194,7 @@ where
     pub(crate) fn forget_spending(&mut self, now: Instant) {
         self.pace.ledger.forget(&self.settings.rules, now);
         self.pace.slowed.retain(|_, (until, _)| *until > now);
-        self.lanes.end_pauses(now);
+        self.lanes.end_pauses(Some(now));
     }
 
     /// The sessions beyond their budget.

@@ -69,9 +69,9 @@ impl Windows {
         self.pauses.insert(session.clone(), (until, full));
     }
 
-    /// Forgets the pauses that are over.
-    pub(super) fn end_pauses(&mut self, now: Instant) {
-        self.pauses.retain(|_, (until, _)| *until > now);
+    /// Forgets the pauses that are over by then, or all of them.
+    pub(super) fn end_pauses(&mut self, now: Option<Instant>) {
+        self.pauses.retain(|_, (until, _)| now.is_some_and(|now| *until > now));
     }
 
     /// The lane is no more. Its pause stays: it is of the session.
