@@ -79,11 +79,11 @@ where
         self.spool.fs().admit(settings.rules.writers());
         self.settings = settings;
         let beneath = self.quiet();
-        let rules = &self.settings.rules;
-        self.lanes.set_windows(beneath, |session| rules.window(session, beneath));
         // Whoever is beyond the new budgets is found out by the next delivery.
         self.pace.slowed.clear();
         self.lanes.end_pauses(None);
+        let rules = &self.settings.rules;
+        self.lanes.set_windows(beneath, |session| rules.window(session, beneath));
         // Names that were left alone may be welcome now.
         self.reported.clear();
         self.dirty = true;
