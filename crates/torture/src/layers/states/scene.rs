@@ -325,7 +325,7 @@ impl Scene {
         self.spool()?.sweep_tmp(now)?;
         self.spool()?.sweep_reasons(now)?;
         self.spool()?.sweep_runs(now)?;
-        self.spool()?.sweep_logs(now)?;
+        self.spool()?.sweep_logs(now, spooldir::upkeep::LOG_AGE)?;
         Ok(())
     }
 
