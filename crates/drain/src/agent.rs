@@ -3,8 +3,9 @@
 //! A turn of the loop sweeps if it is time, takes in what was dropped, brings back what is due, sends what may be
 //! sent, writes down what happened, and then waits for the next thing: a ring, a verdict, a timer, the connection, the
 //! stop. What a turn costs is paid once for all that is ready then: the look at the spool, the flush of what is sent
-//! next, the write to the journal. So the more there is to do, the less of it each record costs. Recovery is nothing special: what lies in `sending/` when the agent starts is in doubt, so it is probed. And as
-//! time has passed with every wait, it sees first whether the spool is still its own.
+//! next, the write to the journal. So the more there is to do, the less of it each record costs. Recovery is nothing
+//! special: what lies in `sending/` when the agent starts is in doubt, so it is probed. And as time has passed with
+//! every wait, it sees first whether the spool is still its own.
 //!
 //! The rooms of the agent: [`crate::sweep`] finds, [`crate::flight`] sends, [`crate::settle`] judges,
 //! [`crate::footing`] sees to the ground.

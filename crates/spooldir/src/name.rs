@@ -79,7 +79,8 @@ pub enum Purpose {
 
 /// A delivery key: `sp-` and 32 hexadecimal digits, then `~tell` for the second purpose, then `~N` from the second
 /// epoch on. Where policy says how records are handed over that do not say it themselves, the key says it too (the
-/// thirteenth digit), so that a delivery is asked for, and repeated, as it was sent, whatever the policy is by then. A new epoch is begun when the gateway has burnt the key; all earlier ones follow from the name.
+/// thirteenth digit), so that a delivery is asked for, and repeated, as it was sent, whatever the policy is by then. A
+/// new epoch is begun when the gateway has burnt the key; all earlier ones follow from the name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     base: Box<str>,
