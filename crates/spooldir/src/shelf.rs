@@ -2,9 +2,9 @@
 //!
 //! Each record that is taken in is looked for there, and nearly always it is in none of them. So these directories,
 //! which are small and change seldom, are listed, and asked again only when they have changed: one look at a directory
-//! serves all names of a batch. A directory says that it has changed by its times, which are as fine as the tick of
-//! the kernel's clock: a list that was made at about the time of a change is not relied on for the next batch. A
-//! directory with very many names is not listed, and each record is looked for in it by name, as in `done/`.
+//! serves all names of a batch. A directory says that it has changed by its times, which are as coarse as the file system
+//! keeps them: a list that was made at about the time of a change is not relied on for the next batch. A directory with
+//! very many names is not listed, and each record is looked for in it by name, as in `done/`.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -18,8 +18,8 @@ use crate::time::now_ms;
 const DIRS: [Dir; 3] = [Dir::Hold, Dir::Dead, Dir::Dismissed];
 /// Names in one of them, at most; reasons lie beside the entries and count as well.
 const MAX_NAMES: usize = 1000;
-/// Ten times the coarsest tick that Linux has.
-const TICK_NS: i128 = 100_000_000;
+/// Longer than the coarsest times that a file system keeps: two seconds, on FAT; one, on ext4 with small inodes and HFS+.
+const TICK_NS: i128 = 2_100_000_000;
 
 /// The lists.
 #[derive(Debug, Default)]
