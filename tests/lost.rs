@@ -171,7 +171,7 @@ impl Bench {
         let mut agent = self.agent.lock().unwrap();
         agent.take().unwrap().kill();
         thread::sleep(Duration::from_millis(away));
-        *agent = Some(Agent::start(&self.spool, &self.gateway));
+        *agent = Some(Agent::start_unpaced(&self.spool, &self.gateway));
     }
 
     fn strike(&self, case: &Case, wrapper: &mut Child) {
@@ -266,7 +266,7 @@ fn whoever_is_killed_each_job_is_reported_once() {
     for chat in 1..=4 {
         gateway.add_chat(&format!("agent:main:telegram:direct:{chat}"), chat);
     }
-    let agent = Mutex::new(Some(Agent::start(&spool, &gateway)));
+    let agent = Mutex::new(Some(Agent::start_unpaced(&spool, &gateway)));
     let bench = Bench { spool, gateway, agent };
     let (next, fates) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let started = Instant::now();

@@ -104,7 +104,14 @@ impl Agent {
         Agent::start_with(spool, gateway, &[])
     }
 
-    /// The same, with more options.
+    /// As [`Agent::start`], without a budget: for a test of more deliveries to a session than it gets without a pause.
+    pub fn start_unpaced(spool: &TempSpool, gateway: &FakeThread) -> Agent {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_spool"));
+        command.args(drain_args(&gateway.url())).arg(spool.home().join("token"));
+        Agent::spawn_with(spool, command, &[("SPOOL_BUDGET", "off")])
+    }
+
+    /// As [`Agent::start`], with more options.
     pub fn start_with(spool: &TempSpool, gateway: &FakeThread, more: &[&str]) -> Agent {
         let mut command = Command::new(env!("CARGO_BIN_EXE_spool"));
         command.args(drain_args(&gateway.url())).arg(spool.home().join("token")).args(more);
@@ -118,13 +125,18 @@ impl Agent {
         Agent::spawn(spool, command)
     }
 
-    fn spawn(spool: &TempSpool, mut command: Command) -> Agent {
+    fn spawn(spool: &TempSpool, command: Command) -> Agent {
+        Agent::spawn_with(spool, command, &[])
+    }
+
+    fn spawn_with(spool: &TempSpool, mut command: Command, vars: &[(&str, &str)]) -> Agent {
         let log = spool.home().join("agent.log");
         let stderr = File::options().create(true).append(true).open(&log).unwrap();
         let child = command
             .env_clear()
             .env("HOME", spool.home())
             .env("SPOOL_DIR", spool.spool.root())
+            .envs(vars.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)
