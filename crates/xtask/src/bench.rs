@@ -101,7 +101,8 @@ fn build(args: &[&str], is_static: bool) -> Outcome<()> {
     cargo.args(["build", "--quiet", "--locked"]).args(args).env_remove("SPOOL_SEEDED_BUGS");
     cargo.arg("--target-dir").arg(target_dir());
     if is_static {
-        cargo.env("RUSTFLAGS", "-C relocation-model=static").env_remove("CARGO_ENCODED_RUSTFLAGS");
+        let flags = "-C relocation-model=static -C link-arg=-Wl,-z,noseparate-code";
+        cargo.env("RUSTFLAGS", flags).env_remove("CARGO_ENCODED_RUSTFLAGS");
     }
     cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).stdin(Stdio::null());
     if cargo.status()?.success() { Ok(()) } else { Err(format!("cargo build {args:?} failed").into()) }
