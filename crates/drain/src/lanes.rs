@@ -33,16 +33,16 @@ pub struct Waiting {
     pub urgent: bool,
     /// Whether policy, and not the record, says how it is handed over.
     pub by_policy: bool,
-    /// When it was due, if it was put off into `deferred/`, in milliseconds since 1970-01-01 UTC; else 0.
-    pub due_ms: u64,
+    /// When it was due, if it was put off into `deferred/` and lies there, in milliseconds since 1970-01-01 UTC.
+    pub due_ms: Option<u64>,
 }
 
 impl Waiting {
     /// The entry, where it lies.
     pub fn entry(self) -> Entry {
         let state = match self.due_ms {
-            0 => State::Pending,
-            due_ms => State::Deferred { key: None, attempts: 0, due_ms },
+            None => State::Pending,
+            Some(due_ms) => State::Deferred { key: None, attempts: 0, due_ms },
         };
         Entry::new(self.id, state)
     }
@@ -514,7 +514,7 @@ mod tests {
 
     fn waiting(id: &str) -> Waiting {
         let kind = Kind { deliver: Deliver::Turn, route: None };
-        Waiting { id: Id::new(id).unwrap(), kind, urgent: false, by_policy: false, due_ms: 0 }
+        Waiting { id: Id::new(id).unwrap(), kind, urgent: false, by_policy: false, due_ms: None }
     }
 
     fn ids(next: &Next) -> Vec<String> {

@@ -117,8 +117,8 @@ where
             urgent: record.urgent,
             by_policy: deliver != record.deliver,
             due_ms: match entry.state {
-                State::Deferred { due_ms, .. } => due_ms,
-                _ => 0,
+                State::Deferred { due_ms, .. } => Some(due_ms),
+                _ => None,
             },
         };
         // A time beyond those that the numbers hold is the first or the last one.

@@ -276,6 +276,8 @@ fn push_like_the_others(array: &mut Array, text: &str) {
     let suffix = decor(last.decor().suffix());
     let tail = if array.trailing_comma() { decor(Some(array.trailing())) } else { suffix };
     let (comment, end) = tail.split_at(tail.rfind('\n').unwrap_or(0));
+    // Behind a comment nothing is read.
+    let indent = if comment.contains('#') && !indent.starts_with('\n') { "\n  ".to_owned() } else { indent };
     let mut value = Value::from(text);
     value.decor_mut().set_prefix(format!("{comment}{indent}"));
     if array.trailing_comma() {
@@ -373,6 +375,8 @@ mod tests {
             ("[\n  \"a\"\n]", "[\n  \"a\",\n  \"/s\"\n]"),
             ("[\n  \"a\", # c\n]", "[\n  \"a\", # c\n  \"/s\",\n]"),
             ("[\n  \"a\" # c\n  # d\n]", "[\n  \"a\", # c\n  # d\n  \"/s\"\n]"),
+            ("[\"a\", # c\n]", "[\"a\", # c\n  \"/s\",\n]"),
+            ("[\"a\" # c\n]", "[\"a\", # c\n  \"/s\"\n]"),
         ] {
             let text = |array: &str| format!("[{SANDBOX}]\n{ROOTS} = {array}\n");
             let mut doc = parse(&text(before)).unwrap();

@@ -97,8 +97,8 @@ fn one(rig: &Rig<'_>, report: &mut Report, moment: Moment, meanwhile: Meanwhile)
             };
             let (code, said) = rig
                 .verb(&[verb, id, "--reason", "a person says so"][..if verb == "dismiss" { 4 } else { 2 }])?;
-            // What may have arrived is nobody's to move; what is pending needs no retry.
-            let refused = was_sent || (moment, meanwhile) == (Moment::Waiting, Meanwhile::Retry);
+            // What may have arrived is nobody's to move; what is pending already is said to be.
+            let refused = was_sent;
             report
                 .check((code != 0) == refused, || format!("{what}: spool {verb} ended with {code}: {said}"));
             if !refused {

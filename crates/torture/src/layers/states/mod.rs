@@ -123,6 +123,10 @@ impl Tally {
         if self.stop.load(Ordering::Relaxed) || states >= GOAL && at >= written {
             return true;
         }
+        // Scripts at random are for the whole form: some of theirs (an act repeated on what is gone) are not judged right.
+        if at >= written && !ground.full {
+            return true;
+        }
         let is_late =
             ground.left() < RESERVE && states >= floor(ground) || ground.spent() > ground.budget * LONGER;
         !ground.full && at >= PLAIN && is_late

@@ -230,8 +230,6 @@ impl<'a> Watcher<'a> {
                 world
             })
             .collect();
-        self.flushed(Dir::Sending);
-        self.flushed(Dir::New);
         Ok(())
     }
 
