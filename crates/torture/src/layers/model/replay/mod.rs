@@ -129,7 +129,7 @@ fn one(ground: &Ground, number: u64, report: &mut Report) -> Outcome<()> {
         kills: KILLS,
         faults: FAULTS,
         people: 2,
-        agent_owes: HashSet::new(),
+        agent_flushes: HashSet::new(),
         done: Report::default(),
     };
     let walked = trace.walk();
@@ -174,7 +174,7 @@ struct Trace<'a> {
     faults: u32,
     people: u32,
     /// What the agent flushed since its last move.
-    agent_owes: HashSet<Dir>,
+    agent_flushes: HashSet<Dir>,
     done: Report,
 }
 
@@ -183,7 +183,7 @@ enum Step {
     /// Before or after a name is changed.
     Name {
         is_entry: bool,
-        from: Option<Dir>,
+        from_sending: bool,
         to: Option<Dir>,
     },
     Flushed(Dir),
@@ -251,14 +251,15 @@ impl Trace<'_> {
                 let (from, to) = (stop.text(from)?, stop.text(to)?);
                 let to = inside(Path::new(&to)).filter(|dir| Dir::STATES.contains(dir))?;
                 let from = inside(Path::new(&from));
+                let from_sending = from == Some(Dir::Sending);
                 let is_name = stop.is_entry || stop.result >= 0;
-                is_name.then_some(Step::Name { is_entry: stop.is_entry, from, to: Some(to) })
+                is_name.then_some(Step::Name { is_entry: stop.is_entry, from_sending, to: Some(to) })
             }
             "unlink" | "unlinkat" => {
                 let path = stop.text(usize::from(stop.name() == "unlinkat"))?;
                 let dir = inside(Path::new(&path)).filter(|dir| Dir::STATES.contains(dir))?;
                 let is_entry = stop.is_entry || dir == Dir::Tmp;
-                Some(Step::Name { is_entry, from: Some(dir), to: None })
+                Some(Step::Name { is_entry, from_sending: dir == Dir::Sending, to: None })
             }
             "fsync" | "fdatasync" if !stop.is_entry && stop.result == 0 => {
                 let file = stop.file(0)?;
@@ -331,26 +332,23 @@ impl Trace<'_> {
     fn agent(&mut self) -> Outcome<()> {
         let mut command = self.place.agent()?;
         self.watcher.agent_starts();
-        // What a dead agent has left there is flushed wherever it may have come from.
-        let is_in_doubt = std::fs::read_dir(self.place.spool.join(Dir::Sending.name()))?.next().is_some();
-        let owed = [Dir::Sending, Dir::New, Dir::Deferred].into_iter().filter(|_| is_in_doubt);
-        self.agent_owes = owed.collect();
+        self.agent_flushes.clear();
         let ended = trace::run(&mut command, AGENT, &mut |stop| {
             let Some(step) = self.step_of(stop) else { return Ok(trace::Act::Go) };
-            let is_burnt = matches!(
-                step,
-                Step::Name { is_entry: false, from: Some(Dir::Sending), to: Some(Dir::Sending) }
-            );
+            let is_burnt =
+                matches!(step, Step::Name { is_entry: false, from_sending: true, to: Some(Dir::Sending) });
             match step {
                 Step::Flushed(dir) => {
-                    self.watcher.flushed(dir);
-                    if self.agent_owes.remove(&dir) && self.agent_owes.is_empty() {
+                    self.agent_flushes.insert(dir);
+                    if [Dir::Sending, Dir::New].iter().all(|dir| self.agent_flushes.contains(dir)) {
                         self.watcher.agent_flushed()?;
+                    } else {
+                        self.watcher.flushed(dir);
                     }
                 }
-                Step::Name { is_entry: false, from, to } => {
+                Step::Name { is_entry: false, to, .. } => {
                     if to == Some(Dir::Sending) {
-                        self.agent_owes.extend([Dir::Sending].into_iter().chain(from));
+                        self.agent_flushes.clear();
                     }
                     self.look("the agent moved an entry")?;
                 }

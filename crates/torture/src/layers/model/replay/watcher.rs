@@ -230,6 +230,8 @@ impl<'a> Watcher<'a> {
                 world
             })
             .collect();
+        self.flushed(Dir::Sending);
+        self.flushed(Dir::New);
         Ok(())
     }
 
