@@ -60,9 +60,9 @@ pub(super) fn run(ground: &Ground) -> Outcome<Report> {
     }
     let traces = if ground.full { FULL } else { TRACES };
     let mut replayed = Report::default();
+    // The agent flushes only what it has moved by now, which the replay does not follow yet: the whole form alone.
+    let is_followed = ground.full;
     std::thread::scope(|scope| {
-        // The agent flushes only what it has moved by now, which the replay does not follow yet: the whole form alone.
-        let is_followed = ground.full;
         let walk = scope.spawn(|| match is_followed {
             true => replay::run(ground, &mut replayed, traces, WIDE),
             false => Ok(()),
