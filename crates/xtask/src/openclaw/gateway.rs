@@ -256,8 +256,9 @@ impl Gateway {
         ended.map(drop)
     }
 
-    /// The sessions that the gateway has given up on: after three unfinished recoveries of a turn that a kill
-    /// interrupted, a session takes no work until a person resets it. Known from its log.
+    /// The chats that the gateway has given up on: after three unfinished recoveries of a turn that a kill
+    /// interrupted, a session takes no work until a person resets it. Known from its log, which names no session
+    /// that has no channel.
     pub(crate) fn given_up(&self) -> BTreeSet<String> {
         let log = std::fs::read(self.dir.join("gateway.out")).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);

@@ -312,15 +312,15 @@ impl Spool {
         }
     }
 
-    /// The reason kept beside a dead entry.
-    pub(crate) fn why(&self, id: &str) -> Outcome<String> {
-        for entry in std::fs::read_dir(self.dir.join("dead"))?.flatten() {
+    /// The reason kept beside an entry in `state`, which is `dead` or `hold`.
+    pub(crate) fn why(&self, state: &str, id: &str) -> Outcome<String> {
+        for entry in std::fs::read_dir(self.dir.join(state))?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with(id) && name.ends_with(".why.json") {
                 return Ok(std::fs::read_to_string(entry.path())?);
             }
         }
-        Err(format!("{id} is dead without a reason beside it").into())
+        Err(format!("{id} is in {state}/ without a reason beside it").into())
     }
 
     /// Everything the agent said.

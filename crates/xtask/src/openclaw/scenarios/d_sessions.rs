@@ -30,7 +30,7 @@ pub(super) fn play(stage: &mut Stage, checks: &mut Checks) -> Outcome<()> {
         spool.wait_state("rig-d-4", "done", DELIVERY)?;
         checks.passed += 1;
         spool.wait_state("rig-d-1", "dead", DELIVERY)?;
-        let why = spool.why("rig-d-1")?;
+        let why = spool.why("dead", "rig-d-1")?;
         checks.that(why.contains(MISSING), "the reason of the dead one names the session", &why);
         checks.that(rpc.describe(MISSING)?.is_null(), "the missing session was not made", "it was");
         for mark in ["rig-d-2", "rig-d-3"] {
