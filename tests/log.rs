@@ -88,6 +88,19 @@ fn a_log_that_only_looks_like_that_of_the_journal_is_for_people() {
         line.contains("Z  INFO delivered: sent id=") && line.contains(&format!("session={SESSION}")),
         "{log}"
     );
+    // The configuration says the form as well, and the option stands above it.
+    crate::config::configure(&spool, "[log]\nformat = \"json\"\n");
+    put(&spool, SESSION);
+    let log = said(&spool, &gateway, &[], &[]);
+    assert!(
+        log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok_and(|l| l["at"].is_u64())),
+        "{log}"
+    );
+    for form in ["human", "auto"] {
+        put(&spool, SESSION);
+        let log = said(&spool, &gateway, &["--log", form], &[]);
+        assert!(log.contains("Z  INFO delivered: sent id="), "{log}");
+    }
     let wrong = Cli::new(&spool, &["drain", "--log", "xml"]).run().exits(64);
     assert!(wrong.stderr.contains("human, json, journald"), "{wrong:?}");
 }

@@ -225,10 +225,76 @@ fn installing_again_renews_only_what_has_changed() {
     assert_eq!(fs::read_to_string(systemd.unit()).unwrap(), text);
     systemd.run(&["restart"]).exits(0);
     systemd.asked();
+    let next = |env: Option<&Path>| {
+        let status = Cli::new(&systemd.spool, &["status", "--json"]);
+        let status = env.into_iter().fold(status, |status, dir| status.env("XDG_RUNTIME_DIR", dir));
+        let report: serde_json::Value = serde_json::from_str(&status.run().exits(3).stdout).unwrap();
+        report["next"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(next(None), "spool service start", "it is installed, and nothing drains");
+    let doctor = Cli::new(&systemd.spool, &["doctor"]).run().exits(1);
+    assert!(doctor.stdout.contains("-> spool service start"), "{doctor:?}");
     systemd.run(&["uninstall"]).exits(0);
     assert_eq!(systemd.asked(), ["--user disable --quiet --now spool.service", "--user daemon-reload"]);
     assert!(!systemd.unit().exists() && systemd.spool.spool.root().exists());
+    assert_eq!(next(None), "spool drain", "there is no manager");
+    let runtime = systemd.spool.home().join("run");
+    fs::create_dir_all(runtime.join("systemd")).unwrap();
+    assert_eq!(next(Some(&runtime)), "spool service install");
     systemd.run(&["uninstall"]).exits(0);
+}
+
+/// What the unit starts is an agent with all that was said when it was installed.
+#[test]
+fn the_service_is_told_what_the_agent_is_told() {
+    let systemd = Scripted::new();
+    let home = systemd.spool.home();
+    let config = home.join("other.toml");
+    let token = home.join("token");
+    let text =
+        format!("[gateway]\nurl = \"ws://127.0.0.1:1\"\ntoken-file = {token:?}\n[log]\nformat = \"human\"\n");
+    fs::write(&config, text).unwrap();
+    let words = ["install", "--config", config.to_str().unwrap(), "--log", "json"];
+    for wrong in ["soon", "0.0.0.0:9469"] {
+        systemd.run(&[&words[..], &["--metrics", wrong]].concat()).exits(64).says("127.0.0.1:9469");
+    }
+    assert!(!systemd.unit().exists());
+    systemd.run(&[&words[..], &["--metrics", "127.0.0.1:0", "--verbose"]].concat()).exits(0);
+    let unit = fs::read_to_string(systemd.unit()).unwrap();
+    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    let mut told = line.split(' ');
+    let log = home.join("service.log");
+    let agent = Command::new(told.next().unwrap())
+        .args(told)
+        .env_clear()
+        .env("HOME", home)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let mut agent = Killed(agent);
+    let said = || fs::read_to_string(&log).unwrap();
+    wait_until("it looks for the gateway of that configuration", || {
+        said().contains("cannot reach ws://127.0.0.1:1:")
+    });
+    assert!(said().contains("serving metrics on http://127.0.0.1:"), "{}", said());
+    assert!(said().lines().all(|line| line.starts_with('{')), "{}", said());
+    signal(&agent.0, "-TERM");
+    assert_eq!(agent.0.wait().unwrap().code(), Some(0));
+    // What was made of it is known again.
+    systemd.answers(ACTIVE);
+    systemd.run(&["status"]).exits(0);
+}
+
+/// A process that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _gone = self.0.kill().and_then(|()| self.0.wait()).is_ok();
+    }
 }
 
 #[test]

@@ -66,6 +66,13 @@ impl Config {
         Ok(Config { file, said })
     }
 
+    /// Where the file says this, if it is the file that says it: its path, and the line.
+    pub fn place(&self, name: &str) -> Option<String> {
+        let (.., origin) = self.said.iter().find(|(key, ..)| key.name == name)?;
+        let Origin::File(line) = origin else { return None };
+        Some(format!("{}:{line}", self.file.as_ref()?.path.display()))
+    }
+
     /// What holds of a setting that was said; `None` leaves the default to whoever asks.
     pub fn said(&self, name: &str) -> Option<&str> {
         let (_, value, origin) = self.said.iter().find(|(key, ..)| key.name == name)?;
@@ -89,6 +96,25 @@ impl Config {
             found.map(|(_, value, _)| value.clone()).unwrap_or_default()
         })
     }
+}
+
+/// What is wrong with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// With the file, which is named.
+    File(String),
+    /// With a variable, which is named.
+    Environment(String),
+}
+
+/// Whether there is a file; for a doctor, who says what to do about what is wrong.
+///
+/// # Errors
+/// What is wrong.
+pub fn look(args: &Args, env: Env<'_>) -> Result<bool, Trouble> {
+    let is_there = file::read(env).map_err(Trouble::File)?.is_some();
+    Config::load(args, env).map_err(|failure| Trouble::Environment(failure.message))?;
+    Ok(is_there)
 }
 
 fn wrong(why: impl Into<String>) -> Failure {
@@ -129,6 +155,7 @@ fn of_option(name: &str, args: &Args) -> Option<String> {
         "fingerprint" => args.fingerprint.clone(),
         "admin" => args.admin.then(|| "true".to_owned()),
         "verbose" => args.verbose.then(|| "debug".to_owned()),
+        "log" => args.log.map(|format| format.word().to_owned()),
         "quiet" => args.quiet.then(|| "warn".to_owned()),
         _ => None,
     }

@@ -34,7 +34,7 @@ use crate::status::serve;
 /// the spool says when it cannot be used.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let first = Setup::read(args)?;
-    let _log = log::start(first.level, args.log);
+    let _log = log::start(first.level, first.format);
     keep_to_itself();
     let metrics = metrics_at(args)?.map(serve::listen).transpose()?;
     let spool = Spool::create(&first.spool)?;
@@ -54,15 +54,19 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 }
 
 /// Where the metrics are served, if they are.
-fn metrics_at(args: &Args) -> Result<Option<SocketAddr>, Failure> {
+///
+/// # Errors
+/// [`exit::USAGE`]: what was said is no address of this machine alone.
+pub fn metrics_at(args: &Args) -> Result<Option<SocketAddr>, Failure> {
     let Some(said) = &args.metrics else { return Ok(None) };
     let address = said.to_str().and_then(|said| said.parse().ok());
-    address.map(Some).ok_or_else(|| {
+    let address: SocketAddr = address.ok_or_else(|| {
         Failure::new(
             exit::USAGE,
             format!("--metrics {said:?} is no address and port; say e.g. --metrics 127.0.0.1:9469"),
         )
-    })
+    })?;
+    serve::check(address).map(Some)
 }
 
 /// The service manager, if one started us. It starts what does not speak to it anew, so a socket that cannot be used
@@ -158,6 +162,11 @@ async fn any(signals: &mut [Signal]) {
         if is_here { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
+}
+
+fn format(config: &Config) -> Result<log::Format, Failure> {
+    let word = config.said("log.format").unwrap_or("auto");
+    word.parse().map_err(|why| Failure::new(exit::CONFIG, format!("log.format: {why}")))
 }
 
 fn level(config: &Config) -> Result<LevelFilter, Failure> {

@@ -30,8 +30,11 @@ use repeats::Repeats;
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// The form of the lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
+    /// Fields where the journal of systemd reads stderr, else for people.
+    #[default]
+    Auto,
     /// For people.
     Human,
     /// An object a line.
@@ -41,13 +44,26 @@ pub enum Format {
 }
 
 /// The words for them.
-pub const FORMATS: [&str; 3] = ["human", "json", "journald"];
+pub const FORMATS: [&str; 4] = ["auto", "human", "json", "journald"];
+
+impl Format {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Format::Auto => "auto",
+            Format::Human => "human",
+            Format::Json => "json",
+            Format::Journald => "journald",
+        }
+    }
+}
 
 impl FromStr for Format {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Format, String> {
         match word {
+            "auto" => Ok(Format::Auto),
             "human" => Ok(Format::Human),
             "json" => Ok(Format::Json),
             "journald" => Ok(Format::Journald),
@@ -71,9 +87,13 @@ impl Drop for Log {
     }
 }
 
-/// Starts it, once for a process. Without a format it is the journal where that reads stderr, else that for people.
-pub fn start(level: LevelFilter, format: Option<Format>) -> Log {
-    let format = format.unwrap_or_else(|| if is_journal() { Format::Journald } else { Format::Human });
+/// Starts it, once for a process.
+pub fn start(level: LevelFilter, format: Format) -> Log {
+    let format = match format {
+        Format::Auto if is_journal() => Format::Journald,
+        Format::Auto => Format::Human,
+        said => said,
+    };
     let sink = Arc::new(Mutex::new(Sink::new(format)));
     let subscriber = tracing_subscriber::registry().with(Logger { sink: sink.clone() }.with_filter(level));
     // The first one stays, and there is only one.

@@ -4,13 +4,15 @@
 //! changed, and does not stop a service that is as it should be; uninstalling leaves the spool as it is; whatever is
 //! said to the manager is said by `--print` too, which does nothing.
 //!
-//! The rooms: `settings` (what the service is made of), `systemd` and `launchd` (its text), `manager` (who is asked).
+//! The rooms: `settings` (what the service is made of), `systemd` and `launchd` (its text), `manager` (who is asked),
+//! `start` (what is advised where no agent is running).
 
 #[cfg(test)]
 mod golden;
 mod launchd;
 pub mod manager;
 pub mod settings;
+mod start;
 pub mod systemd;
 
 use std::io::Write;
@@ -24,6 +26,8 @@ use crate::args::Args;
 use crate::{Failure, complain};
 use manager::{Manager, Step, Unit};
 use settings::Settings;
+
+pub use start::Start;
 
 /// The service is there and does not run.
 const NOT_RUNNING: u8 = 3;

@@ -15,6 +15,7 @@ use spooldir::{Id, Spool, exit, locate};
 
 use crate::Failure;
 use crate::args::Args;
+use crate::service::Start;
 use crate::view::brief;
 
 /// How long a ping is waited for: a turn of an agent may take a minute.
@@ -72,7 +73,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     }
     out.flush()?;
     if !is_running {
-        crate::complain("no agent is running, so nothing is delivered until spool drain is started");
+        let start = Start::here(&dir, &locate::process_env).words();
+        crate::complain(&format!("no agent is running, so nothing is delivered for now; {start}"));
     }
     let spool = Spool::create(&dir)?;
     let started = Instant::now();

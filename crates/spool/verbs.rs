@@ -129,7 +129,7 @@ pub const OPTIONS: &[Opt] = &[
     opt(
         "metrics",
         "[FILE|ADDRESS]",
-        "status: print OpenMetrics text, or replace FILE by it; drain: serve it, e.g. on 127.0.0.1:9469",
+        "status: print OpenMetrics text, or replace FILE by it; drain, service install: serve it, e.g. on 127.0.0.1:9469",
     ),
     opt("remove", "", "take out exactly what --apply put in"),
     opt(
@@ -149,7 +149,7 @@ pub const OPTIONS: &[Opt] = &[
     opt(
         "log",
         "FORMAT",
-        "the log on stderr: human, json or journald [journald where systemd reads it, else human]",
+        "the log on stderr: human, json, journald, or auto: journald where systemd reads it, else human [log.format]",
     ),
     opt("print", "", "print the unit, or what the service manager would be asked, and do nothing"),
     opt("follow", "", "logs: go on with what is said from now on, until Ctrl-C"),
@@ -334,7 +334,21 @@ pub const VERBS: &[Verb] = &[
          makes a unit of systemd (on macOS an agent of launchd), and starts it; installing again renews it. The\n\
          token has to be in a file, or in OpenClaw's own configuration.\n\
          status exits 0 when it runs, 1 when its unit is not what install would make, 3 when it does not run.",
-        &["spool", "config", "gateway", "token-file", "fingerprint", "admin", "print", "follow", "json"],
+        &[
+            "spool",
+            "config",
+            "gateway",
+            "token-file",
+            "fingerprint",
+            "admin",
+            "metrics",
+            "log",
+            "verbose",
+            "quiet",
+            "print",
+            "follow",
+            "json",
+        ],
     ),
     verb(
         "torture",

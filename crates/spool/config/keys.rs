@@ -33,6 +33,8 @@ pub enum Kind {
     Length,
     /// How much is logged.
     Level,
+    /// In which form it is logged.
+    Format,
     /// How a record is handed over.
     Deliver,
     /// Quiet hours, or `off`.
@@ -67,6 +69,7 @@ pub const KEYS: &[Key] = &[
     key("gateway.fingerprint", Kind::Text, &["fingerprint"], &["SPOOL_GATEWAY_FINGERPRINT"], "[none]"),
     key("gateway.admin", Kind::Flag, &["admin"], &[], "false"),
     key("log.level", Kind::Level, &["verbose", "quiet"], &["SPOOL_LOG"], "info"),
+    key("log.format", Kind::Format, &["log"], &[], "auto"),
     key("retention.done", Kind::Length, &[], &[], "7d"),
     key("retention.dismissed", Kind::Length, &[], &[], "7d"),
     key("retention.logs", Kind::Length, &[], &[], "30d"),
@@ -103,6 +106,7 @@ impl Kind {
             Kind::Flag => Err("must be true or false".into()),
             Kind::Length => text.parse::<Length>().map(drop),
             Kind::Level => word(text, &["off", "error", "warn", "info", "debug", "trace"]),
+            Kind::Format => word(text, &crate::log::FORMATS),
             Kind::Deliver => word(text, Deliver::WORDS),
             Kind::Hours | Kind::Session | Kind::Budget if text == OFF => Ok(()),
             Kind::Hours => text.parse::<spool_drain::policy::Hours>().map(drop).map_err(Into::into),

@@ -18,17 +18,19 @@ use tokio::signal::unix::{Signal, SignalKind};
 use tokio::sync::{Notify, watch};
 use tracing::level_filters::LevelFilter;
 
-use super::{asked_to_end, catch, level};
+use super::{asked_to_end, catch, format, level};
 use crate::Failure;
 use crate::args::Args;
 use crate::config::{self, Config};
 use crate::discover;
+use crate::log::Format;
 
 /// What an agent is started with; all of it is right.
 pub(super) struct Setup {
     pub(super) spool: PathBuf,
     pub(super) gateway: Gateway,
     pub(super) level: LevelFilter,
+    pub(super) format: Format,
     settings: Settings,
 }
 
@@ -43,6 +45,7 @@ impl Setup {
             spool: locate::spool_dir(args.spool.as_deref(), &env)?,
             gateway,
             level: level(&config)?,
+            format: format(&config)?,
             settings: config.settings(),
         })
     }
@@ -118,8 +121,10 @@ async fn hangup(signal: &mut Signal) {
 fn read_anew(args: &Args, now: &Setup, tell: &watch::Sender<Reload>) -> Option<Setup> {
     let said = match Setup::read(args) {
         Ok(setup) => {
-            if setup.spool != now.spool || setup.level != now.level {
-                tracing::warn!("another spool, or another level of the log, takes a restart of the agent");
+            if setup.spool != now.spool || setup.level != now.level || setup.format != now.format {
+                tracing::warn!(
+                    "another spool, or another level or form of the log, takes a restart of the agent"
+                );
             }
             if !setup.same_gateway(now) {
                 return Some(setup);

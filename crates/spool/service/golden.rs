@@ -23,10 +23,16 @@ pub fn full() -> Settings {
             "drain",
             "--spool",
             "/tmp/a b/$HOME",
+            "--config",
+            "/home/me/con fig/spool.toml",
             "--gateway",
             "wss://gw.example:18789/?a=1&b=<2>",
             "--token-file",
             "/home/me/t k",
+            "--metrics",
+            "127.0.0.1:9469",
+            "--log",
+            "journald",
             "--admin",
         ]
         .map(Into::into)

@@ -11,7 +11,7 @@ use spooldir::{exit, locate};
 use crate::Failure;
 use crate::args::Args;
 use crate::openclaw_config::Env;
-use crate::{config, discover};
+use crate::{config, discover, drain};
 
 /// Variables whose value the service gets as it is now.
 const KEPT: [&str; 11] = [
@@ -59,14 +59,18 @@ impl Settings {
                 words.extend([format!("--{name}"), value]);
             }
         };
+        word("config", args.config.as_deref().map(absolute).transpose()?);
         word("gateway", args.gateway.clone());
         word("token-file", args.token_file.as_deref().map(absolute).transpose()?);
         word("fingerprint", args.fingerprint.clone());
-        if args.admin {
-            words.push("--admin".to_owned());
-        }
+        word("metrics", drain::metrics_at(args)?.map(|address| address.to_string()));
+        word("log", args.log.map(|format| format.word().to_owned()));
+        let flags = [("--admin", args.admin), ("--verbose", args.verbose), ("--quiet", args.quiet)];
+        words.extend(flags.into_iter().filter(|(_, is_said)| *is_said).map(|(flag, _)| flag.to_owned()));
         let mut environment = Vec::new();
-        for name in KEPT {
+        // An option stands above the variable, and is in the words.
+        let kept = KEPT.into_iter().filter(|name| *name != "SPOOL_CONFIG" || args.config.is_none());
+        for name in kept {
             if let Some(value) = env(name).filter(|value| !value.is_empty()) {
                 let is_place = ["_FILE", "_PATH", "_DIR", "_CONFIG"].iter().any(|end| name.ends_with(end));
                 let value = if is_place { absolute(Path::new(&value))? } else { text(value, name)? };
@@ -176,6 +180,22 @@ mod tests {
         assert_eq!(settings.words[..3], ["drain", "--spool", "/home/me/.local/state/spool"]);
         assert_eq!(settings.words[3..5], ["--token-file", here.join("token").to_str().unwrap()]);
         assert_eq!(settings.words[5..], ["--admin"]);
+        let args = Args {
+            spool: Some("/s".into()),
+            config: Some("other.toml".into()),
+            metrics: Some("127.0.0.1:9469".into()),
+            log: Some(crate::log::Format::Json),
+            verbose: true,
+            ..Args::default()
+        };
+        let told = Settings::new(Path::new("/usr/bin/spool"), &args, &env).unwrap();
+        let config = here.join("other.toml").to_str().unwrap().to_owned();
+        let words = ["--config", &config, "--metrics", "127.0.0.1:9469", "--log", "json", "--verbose"];
+        assert_eq!(told.words[3..], words);
+        assert!(told.environment.iter().all(|(name, _)| name != "SPOOL_CONFIG"), "{told:?}");
+        let args = Args { metrics: Some("-".into()), ..args };
+        let why = Settings::new(Path::new("/usr/bin/spool"), &args, &env).unwrap_err();
+        assert!(why.exit == exit::USAGE && why.message.contains("127.0.0.1:9469"), "{why:?}");
         assert_eq!(settings.writable, ["/home/me/.local/state/spool", "/home/me/.config/spool"]);
         let config = here.join("relative.json").to_str().unwrap().to_owned();
         let told = [("OPENCLAW_CONFIG_PATH", config.as_str()), ("SPOOL_GATEWAY", "ws://127.0.0.1:1")];

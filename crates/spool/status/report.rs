@@ -15,6 +15,7 @@ use crate::Failure;
 use crate::find::{self, Inbox};
 use crate::lane::{Lane, Lanes, Memory};
 use crate::runs;
+use crate::service::Start;
 use crate::view::brief;
 use crate::when;
 
@@ -106,6 +107,8 @@ pub struct Report {
     pub disk: Option<u64>,
     /// Whether an agent holds the lock.
     pub is_running: bool,
+    /// How one would be started here.
+    pub start: Start,
     /// What it says of itself.
     pub agent: Option<AgentStatus>,
     /// All that is not finished.
@@ -174,6 +177,11 @@ impl Report {
             free: free_bytes(spool).ok(),
             disk: total_bytes(spool),
             is_running,
+            start: if is_running {
+                Start::default()
+            } else {
+                Start::here(spool.root(), &locate::process_env)
+            },
             agent,
             lanes,
             day: Day::ending(now_ms),
@@ -214,7 +222,8 @@ impl Report {
             let todo = format!("make room on the disk of {}", self.root.display());
             say(free < LITTLE_ROOM, Critical, what, &todo);
         }
-        say(!self.is_running, Critical, "no agent is running; start spool drain".into(), "spool drain");
+        let start = self.start.command();
+        say(!self.is_running, Critical, format!("no agent is running; {}", self.start.words()), start);
         if let Some(agent) = &self.agent {
             let silent = self.now_ms.saturating_sub(agent.updated_at);
             let since = when::length(silent);
@@ -246,7 +255,7 @@ impl Report {
         let what = format!(
             "{over} jobs have ended unreported; spool list --state running shows them, an agent reports them"
         );
-        say(over > 0 && !self.is_running, Warning, what, "spool drain");
+        say(over > 0 && !self.is_running, Warning, what, start);
         let unrouted = self.unrouted;
         let what = format!("{unrouted} name no session; spool retry ID --session KEY sends them to one");
         say(unrouted > 0, Warning, what, "spool retry ID --session KEY");
@@ -410,6 +419,7 @@ pub mod tests {
             free: Some(47 << 30),
             disk: Some(252 << 30),
             is_running: true,
+            start: Start::Drain,
             agent: Some(AgentStatus {
                 pid: 812,
                 version: "0.1.0".into(),
@@ -456,6 +466,14 @@ pub mod tests {
         report.free = None;
         report.is_running = false;
         assert_eq!(said(&report), (Grade::Critical, "spool drain".to_owned(), Health::NoAgent));
+        for (start, todo) in
+            [(Start::Service, "spool service start"), (Start::Install, "spool service install")]
+        {
+            report.start = start;
+            assert_eq!(said(&report).1, todo);
+            assert!(report.problems()[0].what.contains(todo));
+        }
+        report.start = Start::Drain;
         let words = report.as_json(&report.problems()).unwrap();
         assert_eq!(
             (words["health"].as_str(), words["next"].as_str()),

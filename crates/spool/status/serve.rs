@@ -22,16 +22,24 @@ const MAX_REQUEST: usize = 8 * 1024;
 /// How long a report is good for.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// Whether it is served there.
+///
+/// # Errors
+/// When the address is not one of this machine alone.
+pub fn check(address: SocketAddr) -> Result<SocketAddr, Failure> {
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    let why = format!("cannot serve metrics on {address}: only loopback addresses are, e.g. 127.0.0.1:9469");
+    Err(Failure::new(exit::USAGE, why))
+}
+
 /// Listens.
 ///
 /// # Errors
 /// When the address is not one of this machine alone, or cannot be had.
 pub fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    if !address.ip().is_loopback() {
-        let why =
-            format!("cannot serve metrics on {address}: only loopback addresses are, e.g. 127.0.0.1:9469");
-        return Err(Failure::new(exit::USAGE, why));
-    }
+    check(address)?;
     TcpListener::bind(address).map_err(|e| {
         let why = format!("cannot serve metrics on {address}: {e}; name another port, or 0 for any");
         Failure::new(exit::UNAVAILABLE, why)
