@@ -10,6 +10,7 @@ use serde_json::Value;
 use spool_gateway::fake::{FakeThread, Options};
 use spooldir::{Dir, Id, Spool};
 
+use crate::config::configure;
 use crate::support::programs::{Agent, Cli, state, wait_until, write_token};
 use crate::support::{Put, Ran, TempSpool, need};
 
@@ -149,6 +150,48 @@ fn a_healthy_spool_is_told_to_be_one_and_nothing_is_left_in_it() {
     let args = ["doctor", "--gateway", &url, "--token-file", token.to_str().unwrap()];
     let ran = Cli::new(&ward.spool, &args).run();
     assert!(ran.stdout.contains("ok     gateway") && ran.stdout.contains("wrong\n"), "{ran:?}");
+}
+
+#[test]
+fn the_configuration_that_is_read_is_named_and_what_is_wrong_with_it() {
+    let spool = TempSpool::new();
+    let doctor = |env: &[(&str, &str)]| {
+        let cli = Cli::new(&spool, &["doctor", "--json"]);
+        told(env.iter().fold(cli, |cli, (name, value)| cli.env(name, value)).run())
+    };
+    doctor(&[]).is("config", "ok", "config.toml: the defaults hold");
+    let file = configure(&spool, "[log]\nlevel = \"warn\"\n");
+    let name = file.to_str().unwrap();
+    doctor(&[]).is("config", "ok", &format!("{name} is read"));
+    doctor(&[("SPOOL_BUDGET", "lots")]).is("config", "wrong", "mend or unset").is(
+        "config",
+        "wrong",
+        "SPOOL_BUDGET",
+    );
+    for (text, why) in [
+        ("[log]\nlevle = \"warn\"\n", "line 2: there is no key \\\"levle\\\" in [log]; is it level?"),
+        ("\n[log]\nformat = \"xml\"\n", "line 3: log.format must be one of"),
+        ("[log\n", "line 1"),
+    ] {
+        configure(&spool, text);
+        let said = doctor(&[]).is("config", "wrong", "spool config check").is("token", "note", "is wrong");
+        let words = said.check("config")["words"].to_string();
+        assert!(words.contains(name) && words.contains(why), "{words}");
+    }
+    // The place that names a token file which cannot be used is one of those where it can be mended.
+    configure(&spool, "[gateway]\n\ntoken-file = \"/nowhere/token\"\n");
+    let said = doctor(&[]).is("config", "ok", name).is("token", "wrong", "/nowhere/token");
+    let remedy = said.check("token")["remedy"].as_str().unwrap();
+    assert!(remedy.contains(&format!("{name}:3")) && !remedy.contains('\n'), "{remedy}");
+    let token = write_token(&spool, TOKEN);
+    chmod(&token, 0o640);
+    configure(&spool, &format!("[gateway]\ntoken-file = {token:?}\n"));
+    doctor(&[]).is("token", "wrong", "chmod 600").is("token", "wrong", &format!("{name}:2"));
+    // Where nothing says any more which spool is meant, that is what is told.
+    configure(&spool, "spool = nothing\n");
+    let ran = Cli::without_spool(spool.home(), &["doctor", "--json"]).run();
+    let said = told(ran).is("config", "wrong", "line 1");
+    assert!(said.0["spool"].is_null(), "{:?}", said.1);
 }
 
 #[test]

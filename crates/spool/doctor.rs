@@ -1,6 +1,6 @@
 //! `spool doctor`: everything that deliveries need, looked at one after the other, each with its remedy.
 //!
-//! `spool status` says how deliveries go; this says why they might not: the directory ([`place`]), the disk under it
+//! `spool status` says how deliveries go; this says why they might not: the configuration ([`settings`]), the directory ([`place`]), the disk under it
 //! ([`ground`]), the agent and its watch ([`agent`]), the gateway, what opens it, and the sessions that waiting entries
 //! name ([`reach`]), the service, the runners that ought to report.
 //!
@@ -14,6 +14,7 @@ mod canary;
 mod ground;
 mod place;
 mod reach;
+mod settings;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -93,9 +94,17 @@ impl Check {
 /// # Errors
 /// When nothing says where the spool is; those of writing.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
-    let dir = crate::spool_dir(args)?;
+    let mut checks = vec![settings::look(args)];
+    let dir = match crate::spool_dir(args) {
+        Ok(dir) => dir,
+        // It is the configuration that does not let on where the spool is.
+        Err(_) if checks.iter().any(|check| check.verdict == Verdict::Wrong) => {
+            report(None, &checks, args.json, out)?;
+            return Ok(WRONG);
+        }
+        Err(failure) => return Err(failure),
+    };
     let dir: PathBuf = std::path::absolute(&dir).unwrap_or(dir);
-    let mut checks = Vec::new();
     let spool = place::look(&dir, args.fix, &mut checks);
     ground::look(&dir, spool.as_ref(), &mut checks);
     if let Some(spool) = &spool {
@@ -104,7 +113,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     reach::look(spool.as_ref(), args, &mut checks)?;
     checks.push(service());
     checks.push(runners(args));
-    report(&dir, &checks, args.json, out)?;
+    report(Some(&dir), &checks, args.json, out)?;
     let is_wrong = checks.iter().any(|check| check.verdict == Verdict::Wrong);
     Ok(if is_wrong { WRONG } else { exit::OK })
 }
@@ -166,7 +175,7 @@ fn runners(args: &Args) -> Check {
     }
 }
 
-fn report(dir: &Path, checks: &[Check], as_json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+fn report(dir: Option<&Path>, checks: &[Check], as_json: bool, out: &mut dyn Write) -> Result<(), Failure> {
     let wrong = checks.iter().filter(|check| check.verdict == Verdict::Wrong).count();
     if as_json {
         let all: Vec<_> = checks
@@ -178,7 +187,8 @@ fn report(dir: &Path, checks: &[Check], as_json: bool, out: &mut dyn Write) -> R
                 })
             })
             .collect();
-        let told = json!({"spool": dir.to_string_lossy(), "healthy": wrong == 0, "checks": all});
+        let told =
+            json!({"spool": dir.map(|dir| dir.to_string_lossy()), "healthy": wrong == 0, "checks": all});
         return Ok(writeln!(out, "{told:#}")?);
     }
     for check in checks {

@@ -1,11 +1,12 @@
 //! The agent: whether one has the lock, whether it turns, and how fast it notices a file.
 
 use spool_drain::status;
-use spooldir::Spool;
 use spooldir::lock::AgentLock;
 use spooldir::time::now_ms;
+use spooldir::{Spool, locate};
 
 use super::{Check, Verdict, canary};
+use crate::service::Start;
 use crate::status::OLD_STATUS;
 use crate::view::brief;
 use crate::when;
@@ -20,7 +21,8 @@ pub(super) fn look(spool: &Spool, checks: &mut Vec<Check>) {
         }
         Ok(false) => {
             let words = "no agent is running: records are kept, and nothing is delivered";
-            checks.push(Check::wrong(NAME, words, "start spool drain"));
+            let start = Start::here(spool.root(), &locate::process_env);
+            checks.push(Check::wrong(NAME, words, start.words()));
         }
         Ok(true) => {
             let said = status::read(spool);

@@ -33,14 +33,23 @@ const MAX_ASKED: usize = 32;
 pub(super) fn look(spool: Option<&Spool>, args: &Args, checks: &mut Vec<Check>) -> Result<(), Failure> {
     let waiting = spool.map(waiting).unwrap_or_default();
     let env = config::env(args);
-    let ours = config::Config::load(args, &env);
-    let config = ours.and_then(|ours| discover::gateway(args, &env, &ours)).and_then(|config| {
+    let Ok(ours) = config::Config::load(args, &env) else {
+        // What is wrong with it has been said.
+        checks
+            .push(Check::note("token", "not looked for, and no gateway either: the configuration is wrong"));
+        checks.extend(unasked(&waiting));
+        return Ok(());
+    };
+    let config = discover::gateway(args, &env, &ours).and_then(|config| {
         config.points_at().map(|at| (config, at)).map_err(|trouble| Failure::new(0, trouble.reason))
     });
     let (mut config, (host, port, is_loopback)) = match config {
         Ok(found) => found,
         Err(failure) => {
-            let remedy = "mend what it says; without it no agent starts (78), and records wait";
+            let file = ours.place("gateway.token-file").filter(|_| failure.message.contains("token file"));
+            let named = file.map(|place| format!(" or name another one in {place};")).unwrap_or_default();
+            let remedy =
+                format!("mend what it says;{named} without it no agent starts (78), and records wait");
             checks.push(Check::wrong("token", failure.message, remedy));
             checks.extend(unasked(&waiting));
             return Ok(());
