@@ -22,7 +22,7 @@ pub const CHAPTER: Chapter =
 /// Renames in a turn.
 const TURN: usize = 50;
 /// No notice takes longer.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Renames files into `new`, each when `ready` says that the listener waits, and takes the time until `heard`.
 fn renames(dir: &Path, round: usize, heard: &mpsc::Receiver<Instant>) -> Outcome<Sample> {
