@@ -5,25 +5,16 @@ use spool_drain::status::{AgentStatus, GatewayStatus};
 use spooldir::journal::Line;
 use spooldir::lock::AgentLock;
 use spooldir::moves::Why;
-use spooldir::{Dir, Entry, Event, Id, Key, State};
+use spooldir::{Dir, Entry, Event, Id, Key};
 
 use crate::support::TempSpool;
-use crate::support::programs::{Cli, drop_record, state};
+use crate::support::programs::{Cli, bring, drop_record, state};
 
 /// An entry with a label that would play tricks on a terminal.
 fn put(spool: &TempSpool, id: &str, events: &[Event]) -> Entry {
     let record = json!({"v": 1, "id": id, "sessionKey": "agent:main:a", "status": "failed",
         "label": "n\u{1b}[31mightly", "text": "it broke\u{1b}]0;x\u{7}", "createdAt": 1_700_000_000_000_u64});
-    let id = Id::new(id).unwrap();
-    spool.spool.publish(&id, record.to_string().as_bytes(), false).unwrap();
-    let mut entry = Entry::new(id, State::Pending);
-    spool.spool.note(&[Line::about("accept", &entry)]).unwrap();
-    for event in events {
-        let why = Why { reason: "there is no such session".into(), attempts: 3, ..Why::default() };
-        entry = spool.spool.advance_why(&entry, event, &why).unwrap();
-        spool.spool.note(&[Line::moved(event, &entry)]).unwrap();
-    }
-    entry
+    bring(spool, id, &record, events)
 }
 
 /// One entry in each state, called after it.

@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use serde_json::json;
-use spool_gateway::fake::{FakeThread, Fault, Options, Rule};
+use spool_gateway::fake::{FakeThread, Fault, Rule};
 use spooldir::{Dir, Id, Spool};
 
 use crate::support::TempSpool;
-use crate::support::programs::{Agent, Cli, LIMIT, drain_args, drop_record, state, wait_until, write_token};
+use crate::support::programs::{
+    Agent, Cli, LIMIT, drain_args, drop_record, state, wait_until, with_gateway, write_token,
+};
 
 const TOKEN: &str = "correct-token";
 const SESSION: &str = "agent:main:telegram:direct:77001";
@@ -16,11 +18,7 @@ const MISSING: &str = "agent:main:telegram:direct:99999";
 
 /// A gateway with one chat, and a spool whose agent would have the right token.
 fn bench() -> (TempSpool, FakeThread) {
-    let spool = TempSpool::new();
-    write_token(&spool, TOKEN);
-    let gateway = FakeThread::start(Options::with_token(TOKEN)).unwrap();
-    gateway.add_chat(SESSION, 77001);
-    (spool, gateway)
+    with_gateway(TOKEN, SESSION)
 }
 
 fn put(spool: &Spool, session: &str) -> String {

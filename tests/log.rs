@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use spool_gateway::fake::{FakeThread, Options};
+use spool_gateway::fake::FakeThread;
 use spooldir::Id;
 
 use crate::support::TempSpool;
-use crate::support::programs::{Cli, drain_args, write_token};
+use crate::support::programs::{Cli, drain_args, with_gateway};
 
 const TOKEN: &str = "canary-of-the-token";
 const TEXT: &str = "canary-of-the-text";
@@ -33,11 +33,7 @@ fn said(spool: &TempSpool, gateway: &FakeThread, options: &[&str], env: &[(&str,
 }
 
 fn bench() -> (TempSpool, FakeThread) {
-    let spool = TempSpool::new();
-    write_token(&spool, TOKEN);
-    let gateway = FakeThread::start(Options::with_token(TOKEN)).unwrap();
-    gateway.add_chat(SESSION, 77001);
-    (spool, gateway)
+    with_gateway(TOKEN, SESSION)
 }
 
 #[test]

@@ -6,12 +6,11 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use spool_gateway::fake::{FakeThread, Options};
-use spooldir::journal::Line;
 use spooldir::moves::Why;
-use spooldir::{Dir, Entry, Event, Id, Key, State};
+use spooldir::{Dir, Entry, Event, Id, Key};
 
 use crate::support::TempSpool;
-use crate::support::programs::{Agent, Cli, state, wait_until, write_token};
+use crate::support::programs::{Agent, Cli, bring, state, wait_until, write_token};
 
 const DAY: u64 = 86_400_000;
 
@@ -20,16 +19,7 @@ fn put(spool: &TempSpool, id: &str, session: &str, status: &str, day: u64, event
     let created = 1_793_491_200_000 + day * DAY;
     let record = json!({"v": 1, "id": id, "sessionKey": session, "status": status, "label": format!("Build {id}"),
         "text": format!("text of {id}"), "createdAt": created});
-    let id = Id::new(id).unwrap();
-    spool.spool.publish(&id, record.to_string().as_bytes(), false).unwrap();
-    let mut entry = Entry::new(id, State::Pending);
-    spool.spool.note(&[Line::about("accept", &entry)]).unwrap();
-    for event in events {
-        let why = Why { reason: "there is no such session".into(), attempts: 3, ..Why::default() };
-        entry = spool.spool.advance_why(&entry, event, &why).unwrap();
-        spool.spool.note(&[Line::moved(event, &entry)]).unwrap();
-    }
-    entry
+    bring(spool, id, &record, events)
 }
 
 fn take() -> Event {

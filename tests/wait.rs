@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use spool_gateway::fake::{FakeThread, Options};
+use spool_gateway::fake::FakeThread;
 use spooldir::Dir;
 
-use crate::support::programs::{Agent, Cli, LIMIT, state, wait_until, write_token};
+use crate::support::programs::{Agent, Cli, LIMIT, state, wait_until, with_gateway};
 use crate::support::{Put, Ran, TempSpool};
 
 const TOKEN: &str = "correct-token";
@@ -15,10 +15,7 @@ const INTERNAL: &str = "agent:main:internal";
 const MISSING: &str = "agent:main:telegram:direct:99999";
 
 fn bench() -> (TempSpool, FakeThread) {
-    let spool = TempSpool::new();
-    write_token(&spool, TOKEN);
-    let gateway = FakeThread::start(Options::with_token(TOKEN)).unwrap();
-    gateway.add_chat(CHAT, 77001);
+    let (spool, gateway) = with_gateway(TOKEN, CHAT);
     gateway.add_session(INTERNAL, None);
     (spool, gateway)
 }

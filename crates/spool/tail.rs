@@ -1,147 +1,31 @@
-//! The end of the journal, and what is added to it: for the chart of a day, and for those who watch.
-//!
-//! A journal may be large and is appended to while it is read, so it is read by place and never whole: from its end at
-//! first, then on from where the last look ended. A line that is not complete yet is left for the next look; one that
-//! is none is passed over, for the journal only explains. The files are of days (UTC), so midnight may lie between two
-//! looks: the last two files are looked at.
-
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+//! The end of the journal as lines with a meaning, and what is added to it: for the chart of a day, and for those who
+//! watch. A line that is none of ours is passed over, for the journal only explains.
 
 use spooldir::Spool;
+use spooldir::follow::Follower;
 use spooldir::journal::Line;
-
-/// How much is read at once.
-const CHUNK: usize = 64 * 1024;
-/// The longest line that is kept together; ours are shorter.
-const MAX_LINE: usize = 64 * 1024;
 
 /// A place in the journal.
 #[derive(Debug)]
-pub struct Tail {
-    /// How far each file was read.
-    read: Vec<(PathBuf, u64)>,
-    /// How many bytes of each file the first look takes in.
-    first: u64,
-    has_begun: bool,
-    /// Whether the first look left out the beginning of a file.
-    pub is_cut: bool,
-}
+pub struct Tail(Follower);
 
 impl Tail {
     /// A place before the last `first` bytes of each of the last two days.
     pub fn new(first: u64) -> Tail {
-        Tail { read: Vec::new(), first, has_begun: false, is_cut: false }
+        Tail(Follower::new(first))
     }
 
-    /// Shows each whole line that was added, oldest first. What cannot be read explains nothing, and is passed over.
+    /// Shows each whole line that was added, oldest first.
     pub fn read_on(&mut self, spool: &Spool, mut see: impl FnMut(Line)) {
-        let files = spool.journal_files().unwrap_or_default();
-        let last = files.into_iter().rev().take(2).collect::<Vec<_>>();
-        for path in last.into_iter().rev() {
-            let known = self.read.iter().position(|(read, _)| *read == path);
-            let mut skip = false;
-            let at = match known {
-                Some(n) => self.read[n].1,
-                None if self.has_begun => 0,
-                None => {
-                    let from = std::fs::metadata(&path).map_or(0, |m| m.len().saturating_sub(self.first));
-                    skip = from > 0;
-                    from
-                }
-            };
-            self.is_cut |= skip;
-            let read = read_file(&path, at, skip, &mut see).unwrap_or(at);
-            match known {
-                Some(n) => self.read[n].1 = read,
-                None => self.read.push((path, read)),
-            }
-        }
-        // Days pass, and an agent is watched for weeks.
-        let old = self.read.len().saturating_sub(2);
-        self.read.drain(..old);
-        self.has_begun = true;
-    }
-}
-
-/// Reads the whole lines from a place on, and returns the place behind them. With `skip` the place is somewhere in a
-/// line, which is passed over.
-fn read_file(path: &Path, mut at: u64, mut skip: bool, see: &mut impl FnMut(Line)) -> io::Result<u64> {
-    let file = File::open(path)?;
-    let mut rest: Vec<u8> = Vec::new();
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        let n = file.read_at(&mut chunk, at + rest.len() as u64)?;
-        if n == 0 {
-            return Ok(at);
-        }
-        rest.extend_from_slice(chunk.get(..n).unwrap_or_default());
-        let whole = match rest.iter().rposition(|b| *b == b'\n') {
-            Some(last) => last + 1,
-            None if rest.len() > MAX_LINE => rest.len(),
-            None => continue,
-        };
-        for text in rest.drain(..whole).as_slice().split(|b| *b == b'\n') {
-            if !std::mem::take(&mut skip)
-                && let Ok(line) = serde_json::from_slice(text)
-            {
+        self.0.read_on(spool, &mut |text| {
+            if let Ok(line) = serde_json::from_slice(text) {
                 see(line);
             }
-        }
-        at += whole as u64;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-
-    fn line(at: u64, event: &str) -> Line {
-        Line { at, event: event.into(), id: "a".into(), ..Line::default() }
+        });
     }
 
-    fn events(tail: &mut Tail, spool: &Spool) -> Vec<String> {
-        let mut seen = Vec::new();
-        tail.read_on(spool, |line| seen.push(line.event));
-        seen
-    }
-
-    #[test]
-    fn each_line_is_seen_once_and_over_midnight() {
-        let home = tempfile::tempdir().unwrap();
-        let spool = Spool::create(home.path()).unwrap();
-        let day = 20_000 * 86_400_000;
-        let mut tail = Tail::new(1 << 20);
-        assert!(events(&mut tail, &spool).is_empty());
-        spool.note(&[line(day, "one"), line(day, "two")]).unwrap();
-        assert_eq!(events(&mut tail, &spool), ["one", "two"]);
-        let path = spool.journal_files().unwrap().remove(0);
-        let mut file = File::options().append(true).open(&path).unwrap();
-        file.write_all(b"{\"at\":1,\"event\":\"thr").unwrap();
-        assert!(events(&mut tail, &spool).is_empty(), "it is not whole");
-        file.write_all(b"ee\"}\nnonsense\n").unwrap();
-        spool.note(&[line(day + 86_400_000, "four")]).unwrap();
-        assert_eq!(events(&mut tail, &spool), ["three", "four"]);
-        for later in 2..6 {
-            spool.note(&[line(day + later * 86_400_000, "later")]).unwrap();
-            assert_eq!(events(&mut tail, &spool), ["later"]);
-        }
-        assert!(tail.read.len() <= 2 && !tail.is_cut);
-    }
-
-    #[test]
-    fn of_a_long_journal_only_the_end_is_read() {
-        let home = tempfile::tempdir().unwrap();
-        let spool = Spool::create(home.path()).unwrap();
-        for _ in 0..100 {
-            spool.note(&[line(1, "old")]).unwrap();
-        }
-        spool.note(&[line(1, "new")]).unwrap();
-        let mut tail = Tail::new(60);
-        assert_eq!(events(&mut tail, &spool), ["new"]);
-        assert!(tail.is_cut);
+    /// Whether the first look left out the beginning of a file.
+    pub fn is_cut(&self) -> bool {
+        self.0.is_cut
     }
 }

@@ -7,8 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use spool_gateway::fake::FakeThread;
-use spooldir::{Id, Spool};
+use serde_json::Value;
+use spool_gateway::fake::{FakeThread, Options};
+use spooldir::journal::Line;
+use spooldir::moves::Why;
+use spooldir::{Entry, Event, Id, Spool, State};
 
 use super::{Ran, TempSpool};
 
@@ -188,6 +191,29 @@ pub fn write_token(spool: &TempSpool, token: &str) -> PathBuf {
     std::fs::write(&path, token).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     path
+}
+
+/// A spool whose agent would have the right token, and a gateway with one chat.
+pub fn with_gateway(token: &str, chat: &str) -> (TempSpool, FakeThread) {
+    let spool = TempSpool::new();
+    write_token(&spool, token);
+    let gateway = FakeThread::start(Options::with_token(token)).unwrap();
+    gateway.add_chat(chat, 77001);
+    (spool, gateway)
+}
+
+/// Queues a record and brings its entry where `events` bring it, with the journal's lines of all that.
+pub fn bring(spool: &TempSpool, id: &str, record: &Value, events: &[Event]) -> Entry {
+    let id = Id::new(id).unwrap();
+    spool.spool.publish(&id, record.to_string().as_bytes(), false).unwrap();
+    let mut entry = Entry::new(id, State::Pending);
+    spool.spool.note(&[Line::about("accept", &entry)]).unwrap();
+    for event in events {
+        let why = Why { reason: "there is no such session".into(), attempts: 3, ..Why::default() };
+        entry = spool.spool.advance_why(&entry, event, &why).unwrap();
+        spool.spool.note(&[Line::moved(event, &entry)]).unwrap();
+    }
+    entry
 }
 
 /// Drops a file the way any process can: written beside, then moved in.

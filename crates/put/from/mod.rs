@@ -23,6 +23,7 @@ mod words;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use spool_pages::put::RUNNERS;
 use spooldir::exit;
 
 use crate::Failure;
@@ -43,24 +44,6 @@ pub struct From {
     pub all_events: bool,
 }
 
-/// The runners that are known here.
-pub const NAMES: [&str; 14] = [
-    "codex",
-    "codex-hook",
-    "claude",
-    "gemini",
-    "goose",
-    "cursor",
-    "copilot",
-    "opencode",
-    "amp",
-    "aider",
-    "systemd",
-    "pueue",
-    "tsp",
-    "gha",
-];
-
 /// Listens to what the runner hands over.
 ///
 /// # Errors
@@ -80,7 +63,26 @@ pub fn hear(from: &From, env: Env<'_>) -> Result<Heard, Failure> {
         "aider" => Ok(words::aider()),
         _ => match hooks::tool(name) {
             Some(tool) => hooks::hear(tool, &input::stdin()?, from.all_events),
-            None => Err(Failure::new(exit::USAGE, format!("--from must be one of {}", NAMES.join(", ")))),
+            None => Err(Failure::new(exit::USAGE, format!("--from must be one of {}", RUNNERS.join(", ")))),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_runner_that_the_help_names_is_known() {
+        // The tools with hooks are heard on standard input, which a test leaves alone.
+        for name in RUNNERS.iter().filter(|name| hooks::tool(name).is_none()) {
+            let from = From { name: Some((*name).to_owned()), ..From::default() };
+            if let Err(failure) = hear(&from, &|_| None) {
+                assert!(!failure.sentence.contains("--from must be one of"), "{name}: {}", failure.sentence);
+            }
+        }
+        let from = From { name: Some("emacs".into()), ..From::default() };
+        let failure = hear(&from, &|_| None).err().map(|failure| failure.sentence).unwrap_or_default();
+        assert!(failure.starts_with("--from must be one of codex, "), "{failure}");
     }
 }

@@ -61,7 +61,7 @@ impl Day {
                 last.pop_front();
             }
         });
-        day.is_cut = tail.is_cut;
+        day.is_cut = tail.is_cut();
         day.last = last.into();
         day
     }

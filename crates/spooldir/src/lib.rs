@@ -31,6 +31,7 @@ pub mod entry;
 pub mod error;
 #[cfg(feature = "fault")]
 pub mod fault;
+pub mod follow;
 pub mod fs;
 pub mod intake;
 pub mod journal;

@@ -5,16 +5,13 @@
 //! explains: an entry in `done/` is delivered even if nothing says by what evidence.
 
 use std::fmt;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::entry::{Entry, State};
 use crate::error::Error;
+use crate::follow::{Follower, read_from};
 use crate::layout::Spool;
 use crate::name::Id;
 
@@ -26,10 +23,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 const JOURNAL_LAG: Duration = Duration::from_secs(1);
 /// How much of a journal file is read at the first look: what was just queued stands at its end.
 const FIRST_READ: u64 = 4 * 1024 * 1024;
-/// How much is read at once.
-const CHUNK: usize = 64 * 1024;
-/// The longest line that is kept together over two looks.
-const MAX_LINE: usize = 64 * 1024;
 
 /// A rung of evidence, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,34 +92,35 @@ pub struct Waited {
 /// [`Error::Io`] when the spool cannot be looked at, [`Error::Entry`] when there is no such entry (any more).
 pub fn wait(spool: &Spool, id: &Id, level: Option<Level>, deadline: Duration) -> Result<Waited, Error> {
     let started = Instant::now();
-    let mut reader = Reader::default();
+    let mut follower = Follower::new(FIRST_READ);
+    let mut seen = Seen::default();
     let mut pause = FIRST_PAUSE;
     let mut done_since: Option<Instant> = None;
     loop {
         // The journal is written after the rename: an entry that is not done yet can only have more to say later.
         let entry = find(spool, id)?;
-        reader.read_on(spool, id);
+        follower.read_on(spool, &mut |line| seen.see(line, id.as_str()));
         match &entry.state {
             State::Done => {
                 let since = *done_since.get_or_insert_with(Instant::now);
-                if reader.is_proved {
-                    return Ok(reader.seen(entry, End::Reached));
+                if seen.is_proved {
+                    return Ok(seen.ended(entry, End::Reached));
                 }
                 if since.elapsed() >= JOURNAL_LAG {
-                    reader.read_all(spool, id);
-                    return Ok(reader.seen(entry, End::Reached));
+                    seen.read_all(spool, id);
+                    return Ok(seen.ended(entry, End::Reached));
                 }
             }
             State::Held | State::Dead | State::Dismissed => {
-                let reason = why(spool, &entry).or_else(|| reader.reason.clone());
-                return Ok(Waited { reason, ..reader.seen(entry, End::Stopped) });
+                let reason = why(spool, &entry).or_else(|| seen.reason.clone());
+                return Ok(Waited { reason, ..seen.ended(entry, End::Stopped) });
             }
-            _ if level.is_some() && reader.evidence >= level => return Ok(reader.seen(entry, End::Reached)),
+            _ if level.is_some() && seen.evidence >= level => return Ok(seen.ended(entry, End::Reached)),
             _ => {}
         }
         let left = deadline.saturating_sub(started.elapsed());
         if left.is_zero() && done_since.is_none() {
-            return Ok(reader.seen(entry, End::TimedOut));
+            return Ok(seen.ended(entry, End::TimedOut));
         }
         let until_next = if done_since.is_some() { FIRST_PAUSE } else { pause.min(left) };
         std::thread::sleep(until_next);
@@ -153,71 +147,24 @@ fn find(spool: &Spool, id: &Id) -> Result<Entry, Error> {
     Err(Error::Entry { verb: "wait for", id: id.to_string(), reason })
 }
 
-/// Reads the journal as it grows.
+/// What the journal says of one entry.
 #[derive(Default)]
-struct Reader {
-    /// How far each file was read.
-    read: Vec<(PathBuf, u64)>,
-    has_begun: bool,
+struct Seen {
     evidence: Option<Level>,
     is_proved: bool,
     reason: Option<String>,
 }
 
-impl Reader {
-    fn seen(self, entry: Entry, end: End) -> Waited {
+impl Seen {
+    fn ended(self, entry: Entry, end: End) -> Waited {
         Waited { end, state: entry.state, evidence: self.evidence, reason: self.reason }
-    }
-
-    /// Takes in what was added. What cannot be read explains nothing, and is passed over.
-    fn read_on(&mut self, spool: &Spool, id: &Id) {
-        // Midnight may lie between two looks, so there are two files to look at.
-        for path in last_two(spool) {
-            let known = self.read.iter().position(|(read, _)| *read == path);
-            let at = match known {
-                Some(n) => self.read[n].1,
-                None if self.has_begun => 0,
-                None => std::fs::metadata(&path).map_or(0, |m| m.len().saturating_sub(FIRST_READ)),
-            };
-            let read = self.read_file(&path, at, id.as_str()).unwrap_or(at);
-            match known {
-                Some(n) => self.read[n].1 = read,
-                None => self.read.push((path, read)),
-            }
-        }
-        self.has_begun = true;
     }
 
     /// Reads the whole journal, for an entry that was delivered long ago.
     fn read_all(&mut self, spool: &Spool, id: &Id) {
         for path in spool.journal_files().unwrap_or_default() {
-            // As above.
-            let _read = self.read_file(&path, 0, id.as_str()).is_ok();
-        }
-    }
-
-    /// Reads the whole lines from a place on, and returns the place behind them.
-    fn read_file(&mut self, path: &Path, mut at: u64, id: &str) -> io::Result<u64> {
-        let file = File::open(path)?;
-        let mut rest: Vec<u8> = Vec::new();
-        let mut chunk = vec![0; CHUNK];
-        loop {
-            let n = file.read_at(&mut chunk, at + rest.len() as u64)?;
-            if n == 0 {
-                return Ok(at);
-            }
-            rest.extend_from_slice(&chunk[..n]);
-            let whole = match rest.iter().rposition(|b| *b == b'\n') {
-                Some(last) => last + 1,
-                // No line of ours is so long.
-                None if rest.len() > MAX_LINE => rest.len(),
-                None => continue,
-            };
-            for line in rest[..whole].split(|b| *b == b'\n') {
-                self.see(line, id);
-            }
-            rest.drain(..whole);
-            at += whole as u64;
+            // What cannot be read explains nothing.
+            let _read = read_from(&path, 0, &mut |line| self.see(line, id.as_str())).is_ok();
         }
     }
 
@@ -245,15 +192,6 @@ impl Reader {
             self.reason = member("reason").map(str::to_owned);
         }
     }
-}
-
-/// The last two files of the journal, older first.
-fn last_two(spool: &Spool) -> impl Iterator<Item = PathBuf> {
-    let (mut older, mut newer) = (None, None);
-    for path in spool.journal_files().unwrap_or_default() {
-        older = newer.replace(path);
-    }
-    older.into_iter().chain(newer)
 }
 
 #[cfg(test)]
