@@ -7,12 +7,13 @@
 //! special: what lies in `sending/` when the agent starts is in doubt, so it is probed. And as time has passed with
 //! every wait, it sees first whether the spool is still its own.
 //!
-//! The rooms of the agent: [`crate::sweep`] finds, [`crate::flight`] sends, [`crate::settle`] judges,
+//! The rooms of the agent: [`crate::recover`] takes up, [`crate::sweep`] finds, [`crate::entries`] reads and moves,
+//! [`crate::link`] connects, [`crate::flight`] sends, [`crate::settle`] judges, [`crate::tell`] writes down,
 //! [`crate::footing`] sees to the ground.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
-use std::future::{Future, pending};
+use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,13 +21,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use spool_gateway::receiver::{Connector, Evidence, Gateway, Kind, Server, Trouble};
+use spool_gateway::receiver::{Connector, Evidence, Server};
 use spooldir::intake::Desk;
 use spooldir::journal::Line;
 use spooldir::lock::AgentLock;
 use spooldir::time::now_ms;
 use spooldir::{Dir, Entry, Error, Id, Spool};
-use tracing::{debug, error, info, warn};
+use tracing::{info, warn};
 
 use crate::breaker::{self, Breaker};
 use crate::flight::{self, Landed, Rung, Rungs, Unflushed};
@@ -34,15 +35,13 @@ use crate::footing::{self, Footing};
 use crate::found::Found;
 use crate::kept::Kept;
 use crate::lanes::{Lanes, Quiet};
+use crate::link::{Link, LinkEvent, link_event};
 use crate::options::{Options, Settings};
 use crate::pace::{self, Pace};
 use crate::runs::{Routed, Seen};
-use crate::status::{self, AgentStatus, GatewayStatus, Troubled};
+use crate::status::AgentStatus;
 use crate::sweep::Stuck;
 use crate::watch::{Doorbell, WatchState};
-
-/// How many sessions in trouble the status names. A session key is bounded, so the file stays readable.
-const MAX_TROUBLED: usize = 20;
 
 /// How often the connection may read on before the verdicts that have come are settled.
 const MOST_ROUNDS: usize = 32;
@@ -77,22 +76,16 @@ pub(crate) enum Place {
     Deferred(Instant, u64),
 }
 
-type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+pub(crate) type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// The connection.
-enum Link<'a, G> {
-    Down,
-    Connecting(LocalFuture<'a, Result<G, Trouble>>, u64),
-    Up(G, LocalFuture<'a, String>),
-}
-
+/// The agent: all that its loop owns.
 pub(crate) struct Agent<'a, C: Connector> {
     pub(crate) spool: &'a Spool,
     pub(crate) options: &'a Options,
-    connector: &'a C,
-    link: Link<'a, C::Gateway>,
+    pub(crate) connector: &'a C,
+    pub(crate) link: Link<'a, C::Gateway>,
     pub(crate) breaker: Breaker,
-    server: Option<Server>,
+    pub(crate) server: Option<Server>,
     /// What of the options may change.
     pub(crate) settings: Settings,
     pub(crate) pace: Pace,
@@ -143,8 +136,8 @@ pub(crate) struct Agent<'a, C: Connector> {
     pub(crate) upkeep_at: Instant,
     pub(crate) polling: bool,
     random: u64,
-    started_at: u64,
-    told: Option<(AgentStatus, Instant)>,
+    pub(crate) started_at: u64,
+    pub(crate) told: Option<(AgentStatus, Instant)>,
 }
 
 /// Drains a spool until `shutdown` completes, or with [`Options::once`] until nothing is left to do.
@@ -298,24 +291,6 @@ enum Happened<G> {
     Timer,
 }
 
-/// What the connection did.
-enum LinkEvent<G> {
-    Connected(G),
-    Failed(Trouble, u64),
-    Closed(String),
-}
-
-async fn link_event<G: Gateway>(link: &mut Link<'_, G>) -> LinkEvent<G> {
-    match link {
-        Link::Down => pending().await,
-        Link::Connecting(connecting, stamp) => match connecting.await {
-            Ok(gateway) => LinkEvent::Connected(gateway),
-            Err(trouble) => LinkEvent::Failed(trouble, *stamp),
-        },
-        Link::Up(_, closed) => LinkEvent::Closed(closed.await),
-    }
-}
-
 impl<'a, C> Agent<'a, C>
 where
     C: Connector,
@@ -397,74 +372,6 @@ where
         landed
     }
 
-    /// The connection, while it is up.
-    pub(crate) fn gateway(&self) -> Option<C::Gateway> {
-        match &self.link {
-            Link::Up(gateway, _) => Some(gateway.clone()),
-            _ => None,
-        }
-    }
-
-    fn connect_if_due(&mut self, now: Instant) {
-        if !matches!(self.link, Link::Down) {
-            return;
-        }
-        let stamp = self.connector.credentials_stamp();
-        if self.breaker.is_due(now, stamp) {
-            self.breaker.trying();
-            let connector = self.connector;
-            self.link = Link::Connecting(Box::pin(async move { connector.connect().await }), stamp);
-        }
-    }
-
-    fn on_link(&mut self, event: LinkEvent<C::Gateway>) {
-        let now = Instant::now();
-        let jitter = self.jitter();
-        match event {
-            LinkEvent::Connected(gateway) => {
-                let server = gateway.server().clone();
-                info!("connected to the gateway, version {}, protocol {}", server.version, server.protocol);
-                self.server = Some(server);
-                self.breaker.connected(now);
-                let watched = gateway.clone();
-                self.link = Link::Up(gateway, Box::pin(async move { watched.closed().await }));
-            }
-            LinkEvent::Failed(trouble, stamp) if trouble.kind == Kind::Refused => {
-                if self.breaker.reason() != Some(&trouble.reason) {
-                    error!("{}; nothing is sent until that is mended, nothing is lost", trouble.reason);
-                }
-                self.link = Link::Down;
-                self.breaker.refused(now, trouble.reason, stamp);
-            }
-            LinkEvent::Failed(trouble, _) => {
-                if self.breaker.reason() != Some(&trouble.reason) {
-                    warn!("{}; trying again", trouble.reason);
-                }
-                self.link = Link::Down;
-                self.breaker.failed(now, trouble.reason, trouble.retry_after, jitter);
-            }
-            LinkEvent::Closed(reason) => self.unlink(reason, None),
-        }
-    }
-
-    /// The gateway is away: everybody waits. Deliveries under way keep the connection as long as it lives.
-    pub(crate) fn unlink(&mut self, reason: String, retry_after: Option<Duration>) {
-        let jitter = self.jitter();
-        if matches!(self.link, Link::Up(..)) {
-            warn!("the gateway is away: {reason}; trying again");
-            self.link = Link::Down;
-        }
-        self.breaker.failed(Instant::now(), reason, retry_after, jitter);
-    }
-
-    /// The gateway does not want us: nothing is sent until a person has mended it.
-    pub(crate) fn refused(&mut self, reason: String) {
-        error!("{reason}; nothing is sent until that is mended, nothing is lost");
-        self.link = Link::Down;
-        let stamp = self.connector.credentials_stamp();
-        self.breaker.refused(Instant::now(), reason, stamp);
-    }
-
     /// Whether a run with `once` has nothing left to do, or nothing that it can do.
     fn is_finished(&mut self, started: Instant, now: Instant) -> bool {
         let is_all_seen = !self.dirty && self.fresh.is_empty() && self.after.is_none();
@@ -541,85 +448,6 @@ where
         let slow =
             self.started.values().flatten().map(|at| *at + self.options.slow).filter(|at| *at > now).min();
         slow.filter(|_| self.breaker.window() > 0)
-    }
-
-    /// Writes journal and status. Neither failing is a reason to stop.
-    fn write_down(&mut self, doorbell: &Doorbell) {
-        if !self.lines.is_empty() {
-            if let Err(e) = self.spool.note(&self.lines) {
-                debug!("{e}; {} journal lines are lost", self.lines.len());
-            }
-            self.lines.clear();
-        }
-        // A turn is short, and most have no news: what is written is put together only then.
-        let is_news = self.told.as_ref().is_none_or(|(told, at)| {
-            told.gateway.state != self.link_word()
-                || told.gateway.reason.as_deref() != self.link_reason()
-                || (told.lanes_in_trouble != self.lanes.in_trouble() && at.elapsed() > Duration::from_secs(1))
-                || (told.in_flight != self.flights.len() && at.elapsed() > Duration::from_secs(1))
-                || told.config_trouble.as_deref() != self.pace.trouble()
-                || at.elapsed() > Duration::from_secs(10)
-        });
-        if is_news {
-            let status = self.status(doorbell);
-            let troubled = self.lanes.troubled(MAX_TROUBLED).into_iter().map(|(session, at)| {
-                let wait = at.saturating_duration_since(Instant::now()).as_millis();
-                let next_try = status.updated_at.saturating_add(u64::try_from(wait).unwrap_or(0));
-                Troubled { session_key: session.to_string(), next_try }
-            });
-            let status = AgentStatus { troubled: troubled.collect(), ..status };
-            let _written = status::write(self.spool, &status);
-            self.options.supervisor.status(&status.line());
-            self.told = Some((status, Instant::now()));
-        }
-    }
-
-    /// The connection, in a word.
-    fn link_word(&self) -> &'static str {
-        match (&self.link, self.breaker.state()) {
-            (Link::Up(..), _) => "up",
-            (_, breaker::State::Refused { .. }) => "refused",
-            (Link::Connecting(..), _) if self.breaker.failures() == 0 => "connecting",
-            _ => "down",
-        }
-    }
-
-    /// Why it is not up.
-    fn link_reason(&self) -> Option<&str> {
-        self.breaker.reason().filter(|_| !matches!(self.link, Link::Up(..)))
-    }
-
-    fn status(&self, doorbell: &Doorbell) -> AgentStatus {
-        let now = now_ms();
-        let ago = |at: Instant| now.saturating_sub(u64::try_from(at.elapsed().as_millis()).unwrap_or(0));
-        let until = |at: Instant| {
-            let wait = at.saturating_duration_since(Instant::now()).as_millis();
-            now + u64::try_from(wait).unwrap_or(0)
-        };
-        AgentStatus {
-            pid: std::process::id(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            started_at: self.started_at,
-            updated_at: now,
-            gateway: GatewayStatus {
-                state: self.link_word().into(),
-                since: ago(self.breaker.since()),
-                next_try: self.breaker.next_try().map(until),
-                reason: self.link_reason().map(Into::into),
-                version: self.server.as_ref().map(|s| s.version.clone()),
-                protocol: self.server.as_ref().map(|s| s.protocol),
-            },
-            in_flight: self.flights.len(),
-            waiting: self.lanes.len() + self.fresh.len() + self.deferred.len(),
-            lanes_in_trouble: self.lanes.in_trouble(),
-            troubled: Vec::new(),
-            slowed: self.slowed(),
-            config_trouble: self.pace.trouble().map(Into::into),
-            watch: match doorbell.state() {
-                WatchState::Native => "native".into(),
-                WatchState::Polling { reason } => reason.clone(),
-            },
-        }
     }
 
     /// The end: what it came to, and what is left.

@@ -21,10 +21,10 @@ use tracing::{debug, error};
 
 use crate::agent::{Agent, Place};
 use crate::attempt::attempt;
+use crate::entries::Reading;
 use crate::lanes::{Next, Sealed, Waiting};
 use crate::options::Options;
 use crate::render;
-use crate::sweep::Reading;
 use crate::verdict::Verdict;
 
 /// How long nothing new is sent after the disk failed.

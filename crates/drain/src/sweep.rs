@@ -4,7 +4,7 @@
 //! stops the loop. What one file is or does never stops another. Discovery knows no times: a file moved in with an old
 //! date is found like any other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -13,17 +13,15 @@ use spool_gateway::receiver::Connector;
 use spool_seeded::Bug;
 use spooldir::intake::{Intake, Taken, is_candidate};
 use spooldir::journal::{KEEP_DAYS, Line};
-use spooldir::moves::Why;
-use spooldir::name::{Purpose, SUFFIX};
-use spooldir::record::{Flaw, MAX_BYTES};
+use spooldir::name::SUFFIX;
 use spooldir::time::now_ms;
-use spooldir::{Dir, Entry, Error, Event, Id, Key, Record, State};
-use tracing::{debug, info, warn};
+use spooldir::{Dir, Entry, Error, Event, Id, Record, State};
+use tracing::{debug, warn};
 
 use crate::agent::{Agent, Place};
-use crate::flight::Unflushed;
+use crate::entries::Reading;
 use crate::found::{Found, Lowest};
-use crate::lanes::{Again, Sealed};
+use crate::lanes::Again;
 
 /// Files opened in one turn of the loop.
 const AT_ONCE: usize = 256;
@@ -49,20 +47,6 @@ pub(crate) struct Stuck {
     pause: Duration,
 }
 
-/// An entry's record, read and judged again.
-pub(crate) enum Reading {
-    /// As it should be.
-    Good(Box<Record>, i128),
-    /// The file is gone: somebody moved it.
-    Gone,
-    /// It cannot be read now; why.
-    Trouble(String),
-    /// It is no record any more; why.
-    Bad(String),
-    /// It is of a later version: an agent that could read it brought it here, and was replaced by this older one. Why.
-    Later(String),
-}
-
 /// What a name in `new/` is without its suffix: the id, once intake has given it.
 fn stem(name: &OsStr) -> Option<&str> {
     name.to_str()?.strip_suffix(SUFFIX)
@@ -73,128 +57,6 @@ where
     C: Connector,
     C::Gateway: 'static,
 {
-    /// Takes up what an earlier agent left in `sending/` and `deferred/`.
-    pub(crate) fn recover(&mut self) -> Result<(), Error> {
-        self.sweep_sending()?;
-        self.sweep_deferred()?;
-        let old = self.lanes.len();
-        if old > 0 {
-            info!("{old} entries were being sent when the last agent ended; asking the gateway about them");
-        }
-        Ok(())
-    }
-
-    /// Takes up what lies in `sending/` and nobody looks after: at the start all of it, later what a failing disk left
-    /// there. All of it may have been sent.
-    fn sweep_sending(&mut self) -> Result<(), Error> {
-        if spool_seeded::is(Bug::ForgetSending) {
-            return Ok(());
-        }
-        let mut groups: BTreeMap<String, (Key, Vec<Entry>)> = BTreeMap::new();
-        self.spool.each_entry(Dir::Sending, |entry, _| {
-            if self.index.get(&entry.id) != Some(&Place::Sending)
-                && let Some(key) = entry.state.key().cloned()
-            {
-                groups.entry(key.to_string()).or_insert_with(|| (key, Vec::new())).1.push(entry);
-            }
-        })?;
-        if !groups.is_empty() && !spool_seeded::is(Bug::RecoverUnflushed) {
-            // Whoever moved them there may have died before the flush; it is made up for before anything is sent.
-            self.unflushed = Unflushed::all();
-        }
-        if !spool_seeded::is(Bug::HalfMoved) {
-            self.finish_changes(&mut groups);
-        }
-        for (key, entries) in groups.into_values() {
-            self.recover_delivery(key, entries);
-        }
-        Ok(())
-    }
-
-    /// Finishes changes of key that were cut in half. Of the records of one delivery some have the new key already:
-    /// then the old one was proved to be burnt (or its turn to be untold) for all of them, and under the new one nothing
-    /// was sent, for that waits for all names and their flush. Apart, the gateway would take the second part for a
-    /// repetition of the first.
-    fn finish_changes(&mut self, groups: &mut BTreeMap<String, (Key, Vec<Entry>)>) {
-        let keys: Vec<Key> = groups.values().map(|(key, _)| key.clone()).collect();
-        for old in &keys {
-            let furthest =
-                keys.iter().filter(|key| key.follows(old)).reduce(|a, b| if b.follows(a) { b } else { a });
-            let Some(new) = furthest else { continue };
-            let Some((_, behind)) = groups.remove(&old.to_string()) else { continue };
-            let moved: Vec<Option<Entry>> =
-                behind.into_iter().map(|entry| self.catch_up(entry, new)).collect();
-            if moved.contains(&None) {
-                // They wait for each other; the next sweep tries again.
-                groups.remove(&new.to_string());
-            } else if let Some((_, group)) = groups.get_mut(&new.to_string()) {
-                group.extend(moved.into_iter().flatten());
-            }
-        }
-    }
-
-    /// Moves an entry on until it has a later key of its delivery.
-    fn catch_up(&mut self, mut entry: Entry, key: &Key) -> Option<Entry> {
-        while entry.state.key() != Some(key) {
-            let own = entry.state.key()?;
-            let event = if own.purpose() == key.purpose() { Event::Rekey } else { Event::Tell };
-            if !key.follows(own) {
-                return None;
-            }
-            entry = self.advance(&entry, &event, None)?;
-        }
-        Some(entry)
-    }
-
-    fn recover_delivery(&mut self, key: Key, entries: Vec<Entry>) {
-        if spool_seeded::is(Bug::RecoverAsNew) {
-            for entry in entries {
-                self.advance(&entry, &Event::Fail { due_ms: 0, alone: false }, None);
-            }
-            return;
-        }
-        let mut readable = Vec::new();
-        for entry in entries {
-            match self.read(&entry) {
-                Reading::Good(record, written_ns) => readable.push((written_ns, entry, record)),
-                Reading::Gone => {}
-                // One key is one delivery: its records wait for each other.
-                Reading::Trouble(why) => {
-                    warn!("cannot read {}: {why}; {key} waits in sending/", entry.id);
-                    return;
-                }
-                Reading::Bad(why) => {
-                    let why = format!("changed after it was published ({why}); {key} may have delivered it");
-                    self.condemn(&entry, &why);
-                }
-                // Committed already, all that is left is to tell; that waits for a program that can.
-                Reading::Later(why) if key.purpose() == Purpose::Tell => {
-                    warn!("cannot read {}: {why}; {key} waits in sending/", entry.id);
-                    return;
-                }
-                Reading::Later(why) => self.hold(&entry, &format!("{why}; {key} may have delivered it")),
-            }
-        }
-        // The order it was sent in, so that the text is the same.
-        readable.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));
-        let session =
-            readable.first().and_then(|(_, _, record)| record.session_key.clone()).unwrap_or_default();
-        // No agent writes that. The gateway knows one delivery under a key, and would take the second one for the first.
-        if readable.iter().any(|(_, _, record)| record.session_key.as_ref() != Some(&session)) {
-            let why = format!("records of two sessions stood under one key; {key} may have delivered it");
-            readable.iter().for_each(|(_, entry, _)| self.hold(entry, &why));
-            return;
-        }
-        let mut members: Vec<(Id, u32)> = Vec::with_capacity(readable.len());
-        for (_, entry, _) in readable {
-            self.index.insert(entry.id.clone(), Place::Sending);
-            members.push((entry.id, entry.state.attempts()));
-        }
-        if !members.is_empty() {
-            self.lanes.resume(&session, Sealed { key, entries: members, is_doubtful: true }, Instant::now());
-        }
-    }
-
     pub(crate) fn is_timed_sweep_due(&self, now: Instant) -> bool {
         let interval = if self.polling { self.options.sweep_polling } else { self.options.sweep };
         self.swept_at
@@ -464,7 +326,7 @@ where
     }
 
     /// Makes what is known of `deferred/` agree with the directory, where a person may have moved things.
-    fn sweep_deferred(&mut self) -> Result<(), Error> {
+    pub(crate) fn sweep_deferred(&mut self) -> Result<(), Error> {
         let mut there = HashMap::new();
         self.spool.each_entry(Dir::Deferred, |entry, _| {
             if let State::Deferred { attempts, due_ms, .. } = entry.state {
@@ -516,88 +378,6 @@ where
                 Reading::Trouble(why) => debug!("cannot read {id}: {why}"),
                 Reading::Bad(why) => self.condemn(&entry, &format!("changed after it was published: {why}")),
                 Reading::Later(why) => self.hold(&entry, &why),
-            }
-        }
-    }
-
-    /// As [`Agent::read`], without reading a file again that is known and as it was.
-    pub(crate) fn read_or_recall(&mut self, entry: &Entry) -> Reading {
-        if let Some((seen, record)) = self.kept.take(&entry.id)
-            && entry.state == State::Pending
-            && matches!(self.spool.fs().stat(&self.spool.path(entry)), Ok(Some(now)) if now == seen)
-        {
-            return Reading::Good(record, seen.mtime_ns);
-        }
-        self.read(entry)
-    }
-
-    /// Reads the record of an entry.
-    pub(crate) fn read(&self, entry: &Entry) -> Reading {
-        let path = self.spool.path(entry);
-        let content = match self.spool.fs().read(&path, MAX_BYTES) {
-            Err(spooldir::fs::Unfit::Linked(_)) if self.spool.mend(&entry.id).unwrap_or(false) => {
-                self.spool.fs().read(&path, MAX_BYTES)
-            }
-            other => other,
-        };
-        match content {
-            Ok(content) => match Record::parse(&content.bytes) {
-                Ok(record) if record.session_key.is_none() => Reading::Bad("it names no session".into()),
-                Ok(record) => Reading::Good(Box::new(record), content.meta.mtime_ns),
-                Err(flaw @ Flaw::Version(_)) => Reading::Later(flaw.to_string()),
-                Err(flaw) => Reading::Bad(flaw.to_string()),
-            },
-            Err(e) if e.is_gone() => Reading::Gone,
-            Err(spooldir::fs::Unfit::Io(e)) => Reading::Trouble(e.to_string()),
-            Err(e) => Reading::Bad(e.to_string()),
-        }
-    }
-
-    pub(crate) fn condemn(&mut self, entry: &Entry, reason: &str) {
-        self.index.remove(&entry.id);
-        if self.advance(entry, &Event::Condemn, Some(reason)).is_some() {
-            self.summary.dead += 1;
-        }
-    }
-
-    /// A person has to decide.
-    pub(crate) fn hold(&mut self, entry: &Entry, reason: &str) {
-        self.index.remove(&entry.id);
-        if self.advance(entry, &Event::Hold, Some(reason)).is_some() {
-            self.summary.held += 1;
-        }
-    }
-
-    /// Moves an entry, writes down that it did, and says so. `None` when it could not be moved: it is where it was, or
-    /// where a person put it.
-    pub(crate) fn advance(&mut self, entry: &Entry, event: &Event, reason: Option<&str>) -> Option<Entry> {
-        let moved = match reason {
-            Some(reason) => {
-                let why = Why {
-                    reason: reason.into(),
-                    at: now_ms(),
-                    attempts: entry.state.attempts(),
-                    key: entry.state.key().map(ToString::to_string),
-                    dropped_as: None,
-                };
-                self.spool.advance_why(entry, event, &why)
-            }
-            None => self.spool.advance(entry, event),
-        };
-        match moved {
-            Ok(moved) => {
-                if matches!(moved.state, State::Held | State::Dead | State::Dismissed) {
-                    self.desk.has_moved();
-                }
-                let line = Line::moved(event, &moved);
-                let line = reason.map_or_else(|| line.clone(), |r| line.clone().because(r));
-                info!(id = %moved.id, verdict = moved.state.word(), "{}: {}{}", event.word(), moved.state.word(), reason.map(|r| format!(": {r}")).unwrap_or_default());
-                self.lines.push(line);
-                Some(moved)
-            }
-            Err(e) => {
-                warn!("{e}");
-                None
             }
         }
     }
