@@ -240,3 +240,48 @@ fn who_may_not_write_to_a_session_is_held_and_a_stranger_is_taken_only_by_name()
     becomes(&spool, "not-mine", "done");
     audit(&spool);
 }
+
+/// A completion that starts a turn that starts a job that completes: a turn gets no more than its budget at once, what
+/// comes on top is gathered into few deliveries, all of it arrives once, and `spool status` says what goes on.
+#[test]
+fn a_storm_of_jobs_that_start_jobs_is_gathered_and_loses_nothing() {
+    const QUICK: usize = 12;
+    const ALL: usize = 60;
+    let (spool, gateway) = bench("[default]\nbudget = \"12 in 2m\"\nwindow = \"10ms\"\n");
+    let agent = Agent::start(&spool, &gateway);
+    let mut ids = Vec::new();
+    let mut start_job = || {
+        let id = format!("storm-{:04}", ids.len());
+        put(&spool, &id, SESSION, &json!({"status": "ok"}));
+        ids.push(id);
+        ids.len()
+    };
+    start_job();
+    let mut answered = 0;
+    wait_until("the budget is used up", || {
+        let turns = turns(&gateway, SESSION);
+        if turns > answered {
+            answered = turns;
+            start_job();
+        }
+        answered >= QUICK
+    });
+    // Jobs that were started before end, whatever is delivered; until somebody looks.
+    while start_job() < ALL {}
+    wait_until("status says so", || {
+        let said = Cli::new(&spool, &["status"]).run();
+        let is_told =
+            said.code == 1 && said.stdout.contains(SESSION) && said.stdout.contains("more than its budget");
+        is_told || start_job() == 0
+    });
+    for id in &ids {
+        becomes(&spool, id, "done");
+        assert_eq!(gateway.commits_containing(id), 1, "{id}");
+    }
+    let turns = turns(&gateway, SESSION);
+    assert!(turns > QUICK && turns * 3 < ids.len(), "{} records came in {turns} turns", ids.len());
+    assert_eq!(agent.stop(), 0);
+    audit(&spool);
+    let told = Cli::new(&spool, &["list", "--state", "done", "--ids"]).run().exits(0).stdout;
+    assert_eq!(told.lines().count(), ids.len(), "nothing is dropped, held or dead");
+}
