@@ -188,7 +188,7 @@ fn stable(line: &str) -> String {
     stable.replace("#.#", "#").replace("# ms", "# s").replace("# min", "# s").replace("#ms", "#s")
 }
 
-fn is_line(told: &str, said: &str) -> bool {
+pub fn is_line(told: &str, said: &str) -> bool {
     let (told, said) = (stable(told), stable(said));
     let mut parts = told.split("...");
     let first = parts.next().unwrap_or_default();

@@ -31,6 +31,7 @@ mod status;
 mod support;
 mod systemd;
 mod torture;
+mod verbs;
 mod wait;
 mod watch;
 
