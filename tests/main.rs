@@ -25,6 +25,7 @@ mod operator;
 mod policy;
 mod put;
 mod run;
+mod run_streams;
 mod service;
 mod session;
 mod status;

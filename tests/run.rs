@@ -1,148 +1,19 @@
-//! `spool-run`, end to end: the real program around real jobs. What passes through, what is recorded, and that neither
-//! the spool nor a reader of its output can hurt the job.
+//! `spool-run`, end to end: the real program around real jobs. How they end, what is recorded, who is told, and that the
+//! spool cannot hurt the job.
 
 use std::fs::File;
-use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::thread::JoinHandle;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use spool_gateway::fake::{FakeThread, Options};
+use spooldir::Dir;
 use spooldir::run::Standing;
-use spooldir::{Dir, Id};
 
 use crate::support::programs::{Agent, Cli, LIMIT, wait_until, write_token};
-use crate::support::{Ran, TempSpool, which};
-
-const SESSION: &str = "agent:main:telegram:direct:77001";
-
-/// `spool-run` with an environment that holds no more than it needs.
-pub struct Wrapper(Command);
-
-impl Wrapper {
-    pub fn new(spool: &TempSpool, args: &[&str]) -> Wrapper {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_spool-run"));
-        command.args(args).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-        command.env("SPOOL_DIR", spool.spool.root()).env("SPOOL_SESSION", SESSION).stdin(Stdio::null());
-        Wrapper(command)
-    }
-
-    /// Around a shell script.
-    pub fn sh(spool: &TempSpool, args: &[&str], script: &str) -> Wrapper {
-        Wrapper::new(spool, &[args, &["--", "sh", "-c", script]].concat())
-    }
-
-    fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Wrapper {
-        self.0.env(name, value);
-        self
-    }
-
-    pub fn start(mut self) -> Started {
-        let child = self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        Started(child)
-    }
-
-    fn start_with_input(mut self) -> (Started, ChildStdin) {
-        self.0.stdin(Stdio::piped());
-        let mut started = self.start();
-        let stdin = started.0.stdin.take().unwrap();
-        (started, stdin)
-    }
-
-    fn run(self) -> Ran {
-        self.start().end().1
-    }
-}
-
-/// A wrapper under way; killed when dropped.
-pub struct Started(pub Child);
-
-impl Started {
-    pub fn signal(&self, signal: &str) {
-        kill(signal, self.0.id());
-    }
-
-    /// Its end, and what it said.
-    fn end(mut self) -> (ExitStatus, Ran) {
-        let (out, err) = (collect(self.0.stdout.take().unwrap()), collect(self.0.stderr.take().unwrap()));
-        let status = self.status();
-        let code = status.code().unwrap_or(-1);
-        (status, Ran { code, stdout: out.join().unwrap(), stderr: err.join().unwrap() })
-    }
-
-    pub fn status(&mut self) -> ExitStatus {
-        let mut status = None;
-        wait_until("the wrapper ends", || {
-            status = self.0.try_wait().unwrap();
-            status.is_some()
-        });
-        status.unwrap()
-    }
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _gone = self.0.kill().and_then(|()| self.0.wait()).is_ok();
-    }
-}
-
-fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut text = String::new();
-        from.read_to_string(&mut text).unwrap();
-        text
-    })
-}
-
-fn kill(signal: &str, pid: impl std::fmt::Display) {
-    // Whom it is for may be gone.
-    let _reached =
-        Command::new("kill").args([signal, &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
-}
-
-fn is_alive(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
-}
-
-/// The only completion.
-fn record(spool: &TempSpool) -> Value {
-    let (_, bytes) = spool.only(Dir::New);
-    spooldir::Record::parse(&bytes).unwrap();
-    serde_json::from_slice(&bytes).unwrap()
-}
-
-/// The only run under way, when it is there.
-fn only_run(spool: &TempSpool) -> Id {
-    let mut runs = Vec::new();
-    wait_until("there is a run", || {
-        runs = spool.spool.runs().unwrap();
-        runs.len() == 1
-    });
-    runs.remove(0)
-}
-
-fn standing(spool: &TempSpool, id: &Id) -> Standing {
-    spool.spool.standing(id, &spool.spool.intent(id).unwrap().unwrap())
-}
-
-/// The words of the job's first line of output that starts with `mark`, when it is there.
-fn said(spool: &TempSpool, id: &Id, mark: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    wait_until(&format!("the job says {mark}"), || {
-        let log = std::fs::read_to_string(spool.spool.log_path(id)).unwrap_or_default();
-        // Only whole lines.
-        let whole = log.rfind('\n').map_or("", |end| &log[..end]);
-        let line = whole.lines().find(|line| line.starts_with(mark));
-        words = line.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
-        line.is_some()
-    });
-    words
-}
+use crate::support::runs::{SESSION, Wrapper, is_alive, kill, only_run, record, said, standing};
+use crate::support::{TempSpool, which};
 
 #[test]
 fn the_exit_passes_through_and_is_recorded() {
@@ -261,101 +132,6 @@ fn time_runs_out_gently_and_then_not() {
     Wrapper::sh(&spool, &["--timeout", "200ms"], deaf).run().exits(124);
     assert!(started.elapsed() > Duration::from_secs(10));
     assert_eq!(record(&spool)["task"]["signal"], "SIGKILL");
-}
-
-#[test]
-fn output_is_whole_and_in_order() {
-    let spool = TempSpool::new();
-    let script = "i=0; while [ $i -lt 1500 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done";
-    let ran = Wrapper::sh(&spool, &["--tail", "3"], script).run().exits(0);
-    let expected: String = (0..1500).map(|n| format!("out {n}\nerr {n}\n")).collect();
-    assert!(ran.stdout == expected, "{} bytes, {} expected", ran.stdout.len(), expected.len());
-    let record = record(&spool);
-    let log = Path::new(record["output"]["path"].as_str().unwrap());
-    assert!(std::fs::read_to_string(log).unwrap() == expected);
-    assert_eq!(record["output"]["tail"], "err 1498\nout 1499\nerr 1499");
-    assert_eq!(record["output"]["truncated"], true);
-    use std::os::unix::fs::PermissionsExt;
-    assert_eq!(log.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(!ran.stderr.contains("err"), "{}", ran.stderr);
-}
-
-#[test]
-fn output_is_shown_while_the_job_runs() {
-    let spool = TempSpool::new();
-    let script = r#"echo first; while ! [ -e "$STOP" ]; do sleep 0.02; done; echo last"#;
-    let stop = spool.home().join("stop");
-    let mut wrapper = Wrapper::sh(&spool, &["--output", "none"], script).env("STOP", &stop).start();
-    let mut out = wrapper.0.stdout.take().unwrap();
-    let mut first = [0; 6];
-    out.read_exact(&mut first).unwrap();
-    assert_eq!(&first, b"first\n");
-    File::create(stop).unwrap();
-    let mut rest = String::new();
-    out.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "last\n");
-    assert_eq!(wrapper.status().code(), Some(0));
-    assert_eq!(record(&spool)["output"], Value::Null);
-}
-
-/// The most memory that a process ever had, in KiB.
-fn peak_memory(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-fn read_n(out: &mut ChildStdout, n: u64) -> u64 {
-    std::io::copy(&mut out.take(n), &mut std::io::sink()).unwrap()
-}
-
-#[test]
-fn a_hundred_megabytes_cost_no_memory() {
-    const SIZE: u64 = 100 * 1024 * 1024;
-    let spool = TempSpool::new();
-    let script = format!("yes 0123456789abcdef | head -c {SIZE}; echo; echo the end");
-    let mut wrapper = Wrapper::sh(&spool, &[], &script).start();
-    let mut out = wrapper.0.stdout.take().unwrap();
-    // All but the end of it, so that it has to wait for us: a slow reader must not hold up the report.
-    assert_eq!(read_n(&mut out, SIZE - 1024 * 1024), SIZE - 1024 * 1024);
-    wait_until("the completion is there", || spool.names(Dir::New).len() == 1);
-    let peak = peak_memory(wrapper.0.id());
-    println!("peak memory with 100 MB of output: {peak} KiB");
-    assert!(peak < 50 * 1024, "{peak} KiB");
-    let rest = read_n(&mut out, SIZE);
-    assert_eq!(rest, 1024 * 1024 + "\nthe end\n".len() as u64);
-    assert_eq!(wrapper.status().code(), Some(0));
-    let record = record(&spool);
-    assert!(record["output"]["tail"].as_str().unwrap().ends_with("\nthe end"));
-    let log = record["output"]["path"].as_str().unwrap();
-    assert_eq!(std::fs::metadata(log).unwrap().len(), SIZE + "\nthe end\n".len() as u64);
-}
-
-#[test]
-fn a_stdout_that_nobody_reads_does_not_hurt_the_job() {
-    let spool = TempSpool::new();
-    let script = "i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); sleep 0.001; done; exit 4";
-    let mut wrapper = Wrapper::sh(&spool, &[], script).start();
-    drop(wrapper.0.stdout.take());
-    drop(wrapper.0.stderr.take());
-    assert_eq!(wrapper.status().code(), Some(4));
-    let record = record(&spool);
-    assert!(record["output"]["tail"].as_str().unwrap().ends_with("line 299"));
-    let closed = format!("exec >&- 2>&-; exec {} -- echo hello", env!("CARGO_BIN_EXE_spool-run"));
-    let spool = TempSpool::new();
-    let mut command = Command::new("sh");
-    command.args(["-c", &closed]).env("SPOOL_DIR", spool.spool.root());
-    assert!(command.status().unwrap().success());
-    assert_eq!(self::record(&spool)["output"]["tail"], "hello");
-}
-
-#[test]
-fn stdin_passes_through() {
-    let spool = TempSpool::new();
-    let (wrapper, mut stdin) = Wrapper::new(&spool, &["--", "cat"]).start_with_input();
-    stdin.write_all(b"over to you").unwrap();
-    drop(stdin);
-    assert_eq!(wrapper.end().1.exits(0).stdout, "over to you");
 }
 
 #[test]
@@ -570,59 +346,6 @@ fn spool_run_is_spool_run() {
     for option in ["--session", "--lease", "--detach", "--parse", "--wait", "--strict"] {
         assert!(help.contains(option), "{option}");
     }
-}
-
-#[test]
-fn a_terminal_of_its_own() {
-    let spool = TempSpool::new();
-    let script = "test -t 0 && test -t 1 && test -t 2 && echo tty; read line; echo got $line; exit 3";
-    let (wrapper, mut stdin) = Wrapper::sh(&spool, &["--pty"], script).start_with_input();
-    stdin.write_all(b"typed\n").unwrap();
-    let ran = wrapper.end().1.exits(3);
-    assert!(ran.stdout.contains("tty\r\n") && ran.stdout.ends_with("got typed\r\n"), "{ran:?}");
-    assert!(record(&spool)["output"]["tail"].as_str().unwrap().ends_with("got typed"));
-    // The end of the input is the end of the job's.
-    let spool = TempSpool::new();
-    let (wrapper, mut stdin) = Wrapper::new(&spool, &["--pty", "--", "cat"]).start_with_input();
-    stdin.write_all(b"no newline").unwrap();
-    drop(stdin);
-    wrapper.end().1.exits(0);
-    // Whoever hangs up, hangs up.
-    let spool = TempSpool::new();
-    let mut wrapper = Wrapper::sh(&spool, &["--pty"], "echo pid $$; exec sleep 600").start();
-    let id = only_run(&spool);
-    let pid = said(&spool, &id, "pid").remove(1);
-    wrapper.signal("-KILL");
-    wrapper.status();
-    wait_until("the job is gone", || !is_alive(&pid));
-    wait_until("the run is over", || standing(&spool, &id) == Standing::Over);
-}
-
-#[test]
-fn at_a_terminal_the_job_shares_the_group_and_hears_a_key_once() {
-    let spool = TempSpool::new();
-    // The outer wrapper is the terminal; the inner one is what is tested.
-    let inner = env!("CARGO_BIN_EXE_spool-run");
-    let script = r#"group() { sed 's/.*) //' /proc/$1/stat | cut -d' ' -f3; }
-        [ $(group $$) = $(group $PPID) ] && echo same group
-        trap 'n=$((n+1)); echo heard $n' INT; trap 'exit 7' USR1; echo ready
-        while :; do sleep 0.02; done"#;
-    let outer = TempSpool::new();
-    let args = ["--pty", "--spool", outer.spool.root().to_str().unwrap(), "--"];
-    let args = [&args[..], &[inner, "--", "sh", "-c", script]].concat();
-    let (wrapper, mut stdin) = Wrapper::new(&spool, &args).start_with_input();
-    let id = only_run(&spool);
-    said(&spool, &id, "same group");
-    said(&spool, &id, "ready");
-    stdin.write_all(&[3]).unwrap();
-    said(&spool, &id, "heard 1");
-    // The inner wrapper has heard the key too, and would have passed it on by the time that this arrives.
-    let around = wrapper.0.id();
-    let children = std::fs::read_to_string(format!("/proc/{around}/task/{around}/children")).unwrap();
-    kill("-USR1", children.trim());
-    wrapper.end().1.exits(7);
-    let log = std::fs::read_to_string(spool.spool.log_path(&id)).unwrap();
-    assert!(!log.contains("heard 2"), "{log}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What several tests need: a spool that goes away again, and the real programs.
 
 pub mod programs;
+pub mod runs;
 
 use std::ffi::OsStr;
 use std::io::Write;
