@@ -93,7 +93,8 @@ pub fn json(measured: &Measured) -> Outcome<String> {
 
 /// All targets of all chapters.
 fn targets(all: &[Measured]) -> Table {
-    let mut table = Table::new("targets", "Targets", &["target", "aimed at", "reached", "", "chapter"]);
+    let mut table =
+        Table::new("targets", "Targets", &["target", "aimed at", "reached", "", "chapter", "what bounds it"]);
     for measured in all {
         for check in &measured.findings.checks {
             table.row(vec![
@@ -102,6 +103,7 @@ fn targets(all: &[Measured]) -> Table {
                 number(check.reached),
                 check.verdict().to_owned(),
                 measured.chapter.clone(),
+                check.because.clone(),
             ]);
         }
     }

@@ -2,9 +2,12 @@
 //!
 //! `spool drain` as it is shipped, resident, one record after the other, each to a session of its own and urgent: the
 //! others wait for company (a quarter of a second), and that is their setting, not a cost. Compared with the same
-//! delivery made by the agent's client from a program that has a connection and the record in its hands.
+//! delivery made by the agent's client from a program that has a connection and the record in its hands; and with what the
+//! disk asks for before any send that is to be known after a crash: a rename, and a flush of either directory. That is
+//! done after each record, so that both are of the same minute.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -47,7 +50,33 @@ impl Times {
     }
 }
 
-fn through_the_spool(bench: &Bench, dir: &Path, records: usize) -> Outcome<Times> {
+/// The floor of the disk: a rename from one directory to another, and a flush of both.
+struct Disk {
+    dirs: [PathBuf; 2],
+    opened: [File; 2],
+    times: Vec<f64>,
+}
+
+impl Disk {
+    fn at(dir: &Path) -> Outcome<Disk> {
+        let dirs = [dir.join("from"), dir.join("to")];
+        dirs.iter().try_for_each(std::fs::create_dir)?;
+        let opened = [File::open(&dirs[0])?, File::open(&dirs[1])?];
+        Ok(Disk { dirs, opened, times: Vec::new() })
+    }
+
+    fn turn(&mut self, number: usize) -> Outcome<()> {
+        let [from, to] = self.dirs.each_ref().map(|dir| dir.join(number.to_string()));
+        std::fs::write(&from, "x")?;
+        let start = Instant::now();
+        rustix::fs::rename(&from, &to)?;
+        self.opened.iter().try_for_each(File::sync_all)?;
+        self.times.push(start.elapsed().as_secs_f64() * 1e6);
+        Ok(())
+    }
+}
+
+fn through_the_spool(bench: &Bench, dir: &Path, records: usize, disk: &mut Disk) -> Outcome<Times> {
     let (tell, told) = mpsc::channel::<Arrival>();
     let port = lean::start(Pace::default(), Some(tell))?.port();
     let spool = Spool::create(dir)?;
@@ -75,8 +104,10 @@ fn through_the_spool(bench: &Bench, dir: &Path, records: usize) -> Outcome<Times
         // The first one waits for the agent's own start.
         if number > 0 {
             times.add(start, wire, end);
+            disk.turn(number)?;
         }
     }
+    disk.times.sort_by(f64::total_cmp);
     Ok(times.sorted())
 }
 
@@ -115,7 +146,8 @@ fn run(bench: &Bench) -> Outcome<Findings> {
     let mut findings = Findings::default();
     let records = bench.pick(500, 60);
     let hand = by_hand(records)?;
-    let spool = through_the_spool(bench, &bench.place.fresh("latency")?, records)?;
+    let mut disk = Disk::at(&bench.place.fresh("floor")?)?;
+    let spool = through_the_spool(bench, &bench.place.fresh("latency")?, records, &mut disk)?;
     let head = ["", "to the wire, p50 µs", "p99 µs", "to the end, p50 µs", "p99 µs"];
     let mut table = Table::new("latency", "One urgent record after the other", &head);
     for (name, times) in [("the same call by hand", &hand), ("rename → wire, rename → receipt", &spool)] {
@@ -128,7 +160,21 @@ fn run(bench: &Bench) -> Outcome<Findings> {
             at(&times.end, 0.99),
         ]);
     }
+    let at = |share| micros(percentile(&disk.times, share));
+    table.row(vec![
+        "a rename and a flush of either directory".into(),
+        at(0.5),
+        at(0.99),
+        String::new(),
+        String::new(),
+    ]);
     findings.table(table);
+    let floor = percentile(&disk.times, 0.5) + percentile(&hand.wire, 0.5);
+    let ratio = percentile(&spool.wire, 0.5) / floor;
+    let check = Check::new("rename → wire / the disk's part and the call by hand", Aim::AtMost(2.0), ratio);
+    findings.check(check.limit(Aim::AtMost(50.0)).because(
+        "the doorbell and a turn of the loop: wake-ups, the looks at the spool, the reading of the record",
+    ));
     let ours = percentile(&spool.end, 0.5) - percentile(&hand.end, 0.5);
     findings.say(format!(
         "Ours of the whole is {} µs: the notice, the reading, a flush before the send, the receipt. A turn of the real \

@@ -10,6 +10,7 @@ mod notice;
 mod peers;
 mod publish;
 mod put;
+mod scale;
 mod start;
 
 /// All chapters, in the order they are run and told of.
@@ -22,6 +23,7 @@ pub const ALL: &[Chapter] = &[
     notice::CHAPTER,
     latency::CHAPTER,
     start::CHAPTER,
+    scale::CHAPTER,
     idle::CHAPTER,
 ];
 
