@@ -500,7 +500,9 @@ fn take(lane: &mut Lane, most: usize) -> Next {
         records.push(record);
     }
     if lane.waiting.is_empty() {
-        (lane.first, lane.last) = (None, None);
+        // What comes next has a quiet time of its own. What is due again has none, and is ready since it was heard of.
+        lane.first = None;
+        lane.last = lane.last.filter(|_| !lane.again.is_empty());
     }
     Next::Fresh(records)
 }
@@ -671,6 +673,71 @@ mod tests {
             lanes.landed(&session);
         }
         assert_eq!(order, ["a0", "n0", "a1", "n1"]);
+    }
+
+    #[test]
+    fn what_is_due_again_goes_after_the_last_new_record_as_well() {
+        let mut lanes = Lanes::new(QUIET);
+        let now = Instant::now();
+        lanes.due("s", again("a0"), now);
+        lanes.due("s", again("a1"), now);
+        let mut order = Vec::new();
+        while let Some((session, next)) = lanes.next(after(now, 1000), 10) {
+            if order.is_empty() {
+                lanes.arrive("s", 1, waiting("n0"), now);
+            }
+            order.extend(ids(&next));
+            lanes.well(&session);
+            lanes.landed(&session);
+        }
+        assert_eq!(order, ["a0", "n0", "a1"]);
+        assert_eq!((lanes.len(), lanes.count()), (0, 0));
+    }
+
+    /// Whatever came in whatever order: a lane that has something to send has a time at which it may.
+    #[test]
+    fn nothing_stays_in_a_lane_for_ever() {
+        for seed in 1..500_u64 {
+            let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut below = |n: u64| {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                random % n
+            };
+            let mut lanes = Lanes::new(QUIET);
+            let (mut now, mut flying) = (Instant::now(), Vec::new());
+            for n in 0..30 {
+                now += Duration::from_millis(below(200));
+                let (name, session) = (format!("r{n}"), ["s", "t"][usize::from(below(2) == 0)]);
+                match below(6) {
+                    0 | 1 => drop(lanes.arrive(session, below(3) as i64, waiting(&name), now)),
+                    2 => lanes.due(session, again(&name), now),
+                    3 => {
+                        let entries = vec![(Id::new(name.as_str()).unwrap(), 0)];
+                        lanes.resume(session, Sealed { key: Key::mint(), entries, is_doubtful: true }, now);
+                    }
+                    4 => flying.extend(lanes.next(now, 2).map(|(session, _)| session)),
+                    _ => {
+                        let Some(session) = flying.pop() else { continue };
+                        match below(2) {
+                            0 => lanes.well(&session),
+                            _ => lanes.trouble(&session, |_| now + Duration::from_secs(1)),
+                        }
+                        lanes.landed(&session);
+                    }
+                }
+            }
+            flying.iter().for_each(|session| lanes.landed(session));
+            while let Some(at) = lanes.next_ready() {
+                now = now.max(at);
+                if let Some((session, _)) = lanes.next(now, 2) {
+                    lanes.well(&session);
+                    lanes.landed(&session);
+                }
+            }
+            assert_eq!((lanes.len(), lanes.count()), (0, 0), "seed {seed}");
+        }
     }
 
     #[test]
