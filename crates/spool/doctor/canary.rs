@@ -13,13 +13,12 @@ use spooldir::Spool;
 
 /// What its name begins with.
 pub(super) const NAME: &str = ".spool-doctor-";
-/// Longer than an agent that only looks from time to time needs.
-pub(super) const PATIENCE: Duration = Duration::from_secs(8);
 /// An agent that is told by the kernel needs less.
 pub(super) const SLOW: Duration = Duration::from_millis(900);
 
 /// How it went.
 #[derive(Debug)]
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "elsewhere it is never let fly"))]
 pub(super) enum Flown {
     /// The agent looked after so long.
     Seen(Duration),
@@ -64,8 +63,10 @@ mod linux {
     use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
     use spooldir::{Dir, Spool};
 
-    use super::{Flown, NAME, PATIENCE};
+    use super::{Flown, NAME};
 
+    /// Longer than an agent that only looks from time to time needs.
+    const PATIENCE: Duration = Duration::from_secs(8);
     const FLIGHTS: u32 = 3;
 
     pub(super) fn fly(spool: &Spool) -> io::Result<Flown> {

@@ -18,7 +18,7 @@ use std::sync::{PoisonError, RwLock};
 
 #[cfg(target_os = "linux")]
 use rustix::fs::FileType;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use spool_seeded::{Bug, is};
 
@@ -443,7 +443,7 @@ impl Staged for Unnamed {
         use std::os::fd::AsRawFd;
         // The way of open(2) that needs no privilege.
         let from = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        match rustix::fs::linkat(CWD, from, CWD, to, AtFlags::SYMLINK_FOLLOW) {
+        match rustix::fs::linkat(CWD, from, CWD, to, rustix::fs::AtFlags::SYMLINK_FOLLOW) {
             // No /proc here, or a file system that cannot link.
             Err(Errno::NOENT | Errno::PERM | Errno::OPNOTSUPP | Errno::XDEV)
                 if to.parent().is_some_and(Path::is_dir) =>
