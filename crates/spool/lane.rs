@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 use spooldir::record::MAX_BYTES;
+use spooldir::time::day_of;
 use spooldir::{Dir, Entry, Id, Record, Spool, State};
 
 use crate::Failure;
@@ -106,10 +107,23 @@ impl Lane {
     }
 }
 
-/// When the next try is, in words: `in 8 s`; `due` when it only waits for its turn, or for the gateway.
+/// What a reason says first, in a line of which the session is known: what to do, which is the same for all of its
+/// kind, is said elsewhere.
+pub fn gist_of_reason(reason: &str, session: Option<&str>) -> String {
+    let said = reason.split("; spool ").next().unwrap_or(reason);
+    match session.filter(|session| !session.is_empty()) {
+        Some(session) => said.replace(&format!("no session {session}"), "no such session"),
+        None => said.to_owned(),
+    }
+}
+
+/// When the next try is, in words: `in 8 s`, or the day of one that is far off; `due` when it only waits for its turn, or
+/// for the gateway.
 pub fn next_in_words(at: u64, now_ms: u64) -> String {
+    const FAR: u64 = 60 * 86_400_000;
     match at.saturating_sub(now_ms) {
         0 => "due".to_owned(),
+        wait if wait > FAR => format!("on {}", day_of(at)),
         wait => format!("in {}", when::length(wait)),
     }
 }
@@ -216,6 +230,18 @@ mod tests {
     use crate::find;
     use spooldir::moves::Why;
     use spooldir::{Event, Key};
+
+    #[test]
+    fn a_line_says_no_more_than_it_has_to() {
+        let why = "there is no session agent:x; spool retry ID --session KEY sends it to another one";
+        assert_eq!(gist_of_reason(why, Some("agent:x")), "there is no such session");
+        assert_eq!(gist_of_reason(why, None), "there is no session agent:x");
+        assert_eq!(gist_of_reason("ask first; then go on", Some("agent:x")), "ask first; then go on");
+        let now = 1_795_392_000_000;
+        for (at, says) in [(now, "due"), (now + 8_000, "in 8 s"), (4_070_908_800_000, "on 2099-01-01")] {
+            assert_eq!(next_in_words(at, now), says);
+        }
+    }
 
     fn put(spool: &Spool, id: &str, session: &str, events: &[Event]) {
         let record = json!({"sessionKey": session, "text": "x", "label": id});

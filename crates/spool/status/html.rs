@@ -305,7 +305,7 @@ td:first-child { white-space: nowrap; } td:first-child code { white-space: norma
 tr:last-child td { border-bottom: 0; }
 .lanes th:nth-child(1) { width: 32%; } .lanes th:nth-child(2) { width: 16%; } .lanes th:nth-child(3) { width: 10%; }
 @media (max-width: 640px) {
-  .tiles { grid-template-columns: repeat(4, 1fr); }
+  .tiles { grid-template-columns: repeat(4, 1fr); font-size: 13px; }
   thead { display: none; }
   tr { display: block; padding: 8px 0; border-bottom: 1px solid var(--line); } tr:last-child { border-bottom: 0; }
   td { display: grid; grid-template-columns: 64px minmax(0, 1fr); padding: 1px 0; border: 0; white-space: normal; }

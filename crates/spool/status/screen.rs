@@ -7,7 +7,7 @@ use std::io::Write;
 
 use super::report::{Grade, Health, Problem, Report};
 use crate::Failure;
-use crate::lane::{Lane, next_in_words};
+use crate::lane::{Lane, gist_of_reason, next_in_words};
 use crate::terminal::Terminal;
 use crate::view::brief;
 use crate::when;
@@ -183,7 +183,8 @@ pub fn in_trouble(lane: &Lane, now_ms: u64) -> String {
         words.push_str(&format!(", next try {}", next_in_words(at, now_ms)));
     }
     if let Some(reason) = &lane.reason {
-        words.push_str(&format!(" ({})", brief(reason, 200)));
+        let gist = gist_of_reason(reason, lane.session.as_deref());
+        words.push_str(&format!(" ({})", brief(&gist, 200)));
     }
     words
 }

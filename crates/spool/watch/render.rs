@@ -13,7 +13,7 @@ use spooldir::journal::Line;
 use spooldir::{Dir, State};
 
 use super::model::{Mode, Model, Row};
-use crate::lane::{Item, Lane, next_in_words};
+use crate::lane::{Item, Lane, gist_of_reason, next_in_words};
 use crate::status::report::Health;
 use crate::view::brief;
 use crate::when;
@@ -105,7 +105,7 @@ fn head(model: &Model, theme: Theme, width: usize) -> Vec<Text<'static>> {
         Health::NoAgent => ("NO AGENT", theme.bad()),
     };
     let clock = when::utc(model.now_ms).get(11..).unwrap_or_default().to_owned();
-    let root = brief(&report.root.display().to_string(), width.saturating_sub(word.len() + clock.len() + 12));
+    let root = brief(&report.root.display().to_string(), width.saturating_sub(word.len() + clock.len() + 16));
     let gap = width.saturating_sub(7 + word.len() + root.chars().count() + clock.len() + 3);
     let mut lines = vec![Text::from(vec![
         Span::styled(" spool ", theme.bold()),
@@ -132,7 +132,8 @@ fn head(model: &Model, theme: Theme, width: usize) -> Vec<Text<'static>> {
         None => Text::from(Span::styled(" gateway unknown: no agent looks after it", theme.faint())),
     });
     let mut numbers = vec![Span::raw(" ")];
-    let jobs = ("jobs", report.runs.running);
+    let running = report.runs.running;
+    let jobs = (if running == 1 { "job" } else { "jobs" }, running);
     for (word, n) in report.counts.iter().copied().chain([jobs]) {
         let style = match (word, n) {
             (_, 0) => theme.faint(),
@@ -196,7 +197,8 @@ fn lane_row<'a>(lane: &Lane, model: &Model, theme: Theme, width: usize) -> Text<
         more.push_str(&format!(", next try {}", next_in_words(at, model.now_ms)));
     }
     if let Some(reason) = model.reason(lane) {
-        more.push_str(&format!(" ({})", brief(reason, 120)));
+        let gist = gist_of_reason(reason, lane.session.as_deref());
+        more.push_str(&format!(" ({})", brief(&gist, 120)));
     }
     let name = lane.session.as_deref().map_or("(no session)".to_owned(), |key| brief(key, width * 3 / 5));
     let room = width.saturating_sub(name.chars().count() + 1);
@@ -238,7 +240,7 @@ fn entry_row<'a>(item: &Item, model: &Model, theme: Theme, width: usize) -> Text
         Span::styled(word, style),
         Span::raw(clock),
         // To the edge, so that a reversed row is a bar.
-        Span::raw(format!("{:<room$}", cut(&format!("{label}{ended}"), room))),
+        Span::raw(format!("{:<room$}", cut(format!("{label}{ended}").trim_start(), room))),
     ])
 }
 
