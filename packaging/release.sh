@@ -1,6 +1,5 @@
 #!/bin/sh
-# Makes what is released: static programs for Linux (musl) as an archive, a Debian package and an npm package of them, and
-# the SHA-256 of each.
+# Makes what is released: static programs for Linux (musl), packed.
 #
 # usage: packaging/release.sh OUT [TARGET]    TARGET: x86_64-unknown-linux-musl
 set -eu
@@ -9,11 +8,11 @@ here=$(dirname "$0")
 rustup target list --installed | grep -qx "$target" || rustup target add "$target"
 cargo build --locked --release --bins --target "$target"
 binaries=${CARGO_TARGET_DIR:-$here/../target}/$target/release
-version=$("$binaries/spool" --version | cut -d' ' -f2)
-mkdir -p "$out"
-tar -C "$binaries" -czf "$out/spool-$version-$target.tar.gz" spool spool-put spool-run
-"$here/deb.sh" "$binaries" "$out"
-"$here/npm.sh" "$binaries" "$out"
-cd "$out"
-sha256sum -- *.tar.gz *.deb *.tgz >SHA256SUMS
-cat SHA256SUMS
+# Static is what is promised: a program that asks for a loader would not start everywhere.
+for program in spool spool-put spool-run; do
+    if grep -q -a -e 'ld-linux' -e 'ld-musl' "$binaries/$program"; then
+        echo "$binaries/$program is not static" >&2
+        exit 1
+    fi
+done
+"$here/pack.sh" "$binaries" "$out" "$target"
