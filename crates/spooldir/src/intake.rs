@@ -9,6 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use spool_seeded::Bug;
@@ -353,7 +354,8 @@ fn settle_twin(
         Ok(None) => return Intake::Later("an entry with its id is on the move"),
         Err(e) => return Intake::Trouble(e),
     };
-    match spool.fs().read(&spool.path(&twin), MAX_BYTES) {
+    let at = spool.path(&twin);
+    match spool.fs().read(&at, MAX_BYTES) {
         Ok(first) if first.bytes == content.bytes => {
             let path = spool.dir(Dir::New).join(name);
             match spool.fs().remove(&path) {
@@ -363,12 +365,29 @@ fn settle_twin(
             }
         }
         Err(e) if e.is_gone() => Intake::Later("an entry with its id is on the move"),
+        // What could not be compared is not called another record.
+        Err(Unfit::Linked(_)) if is_half_moved(spool, id, &at) => {
+            Intake::Later("an entry with its id is on the move")
+        }
+        Err(e @ Unfit::Io(_)) => Intake::Trouble(e.into_error("read", at)),
         _ => bury(
             spool,
             name,
             format!("its id {id} belongs to another record, which is {}", twin.state.word()),
         ),
     }
+}
+
+/// Whether an entry with two names is one that somebody moves by a link and a removal, or died at that; what a crash
+/// left so is mended.
+fn is_half_moved(spool: &Spool, id: &Id, path: &Path) -> bool {
+    let now = now_ms();
+    if spool.mend(id).unwrap_or(false) || spool.mend_file(path, now).unwrap_or(false) {
+        return true;
+    }
+    let Ok(Some(meta)) = spool.fs().stat(path) else { return true };
+    let age_ms = i128::from(now) - meta.ctime_ns / 1_000_000;
+    age_ms < i128::try_from(PATIENCE.as_millis()).unwrap_or(i128::MAX)
 }
 
 fn bury(spool: &Spool, name: &OsStr, reason: String) -> Intake {

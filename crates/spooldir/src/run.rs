@@ -141,11 +141,14 @@ impl Spool {
         match self.write_intent(id, &json) {
             Ok(()) => Ok(Lease { file }),
             Err(e) => {
-                // The intent may be there: its flush failed, or the answer got lost. It is ours unless the name was taken.
+                // The intent may be there: its flush failed, or the answer got lost. It is not ours where the name was
+                // taken, nor where it says something else, whatever went wrong with ours.
+                let path = self.run_file(id, "json");
                 let is_taken =
                     matches!(&e, Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists);
-                if !is_taken {
-                    let _gone = self.fs().remove(&self.run_file(id, "json")).is_ok();
+                if !is_taken && matches!(self.fs().read(&path, MAX_INTENT), Ok(there) if there.bytes == json)
+                {
+                    let _gone = self.fs().remove(&path).is_ok();
                 }
                 let _gone = self.fs().remove(&lock).is_ok();
                 Err(e)

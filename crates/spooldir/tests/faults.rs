@@ -3,9 +3,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use spooldir::fault::{Fault, FaultyFs};
 use spooldir::fs::RealFs;
+use spooldir::intake::{Desk, Intake};
 use spooldir::moves::Why;
 use spooldir::publish::Published;
 use spooldir::run::Intent;
@@ -250,6 +252,67 @@ fn what_the_first_creator_left_unflushed_is_flushed_by_the_next() {
             }
         }
     }
+}
+
+#[test]
+fn a_run_that_could_not_be_opened_leaves_the_intent_that_was_there_before() {
+    let intent = |n| Intent { v: 1, command: vec!["make".into()], started_at: n, ..Intent::default() };
+    let id = Id::new("run-1").unwrap();
+    for step in 1..=12 {
+        let home = tempfile::tempdir().unwrap();
+        let fs = FaultyFs::default();
+        let spool = Spool::create_on(home.path(), Arc::new(fs.clone())).unwrap();
+        drop(spool.open_run(&id, &intent(1)).unwrap());
+        // Somebody cleared the lease away, as nobody's; whoever is given the same id now gets as far as the intent.
+        std::fs::remove_file(spool.dir(Dir::Runs).join("run-1.lock")).unwrap();
+        fs.fail(step, Fault::Before(EIO));
+        assert!(spool.open_run(&id, &intent(2)).is_err(), "step {step}");
+        fs.clear();
+        assert_eq!(spool.intent(&id).unwrap(), Some(intent(1)), "step {step}");
+    }
+}
+
+/// An intake that finds a record's id taken compares the two; it must not say that they differ when it could not.
+#[test]
+fn a_record_is_not_buried_because_its_twin_cannot_be_read() {
+    let text = r#"{"sessionKey":"agent:main:main","text":"done","id":"job-7"}"#;
+    let (id, again) = (Id::new("job-7").unwrap(), std::ffi::OsStr::new("again.json"));
+    let begin = || {
+        let home = tempfile::tempdir().unwrap();
+        let fs = FaultyFs::default();
+        let spool = Spool::create_on(home.path(), Arc::new(fs.clone())).unwrap();
+        spool.publish(&id, text.as_bytes(), true).unwrap();
+        let done = spool.advance(&Entry::new(id.clone(), State::Pending), &Event::Quiet).unwrap();
+        std::fs::write(spool.dir(Dir::New).join(again), text).unwrap();
+        (home, fs, spool, done)
+    };
+    let look = |spool: &Spool| Desk::new().look(spool, again, &|_| true, Instant::now());
+
+    // The disk does not let it be read: what is dropped is read first, then the one that has its id.
+    let (_home, fs, spool, _) = begin();
+    let before = fs.steps().len();
+    assert!(matches!(look(&spool), Intake::Duplicate(_)));
+    let steps = fs.steps().split_off(before);
+    let second = steps.iter().enumerate().filter(|(_, s)| s.starts_with("read ")).nth(1).unwrap().0 + 1;
+    let (_home, fs, spool, _) = begin();
+    fs.fail(second, Fault::Before(EIO));
+    let looked = look(&spool);
+    assert!(matches!(looked, Intake::Trouble(_)), "{looked:?}");
+    assert!(matches!(look(&spool), Intake::Duplicate(_)));
+
+    // A crash left it with two names, where a rename is a link and a removal.
+    let (_home, _fs, spool, done) = begin();
+    std::fs::hard_link(spool.path(&done), spool.dir(Dir::New).join("job-7.json")).unwrap();
+    let looked = look(&spool);
+    assert!(matches!(looked, Intake::Later(_)), "{looked:?}");
+    assert!(matches!(look(&spool), Intake::Duplicate(_)));
+    assert_eq!(spool.find(&id).unwrap(), Some(done));
+
+    // Its producer has it half published.
+    let (_home, _fs, spool, done) = begin();
+    std::fs::hard_link(spool.path(&done), spool.dir(Dir::Tmp).join("1.tmp")).unwrap();
+    let looked = look(&spool);
+    assert!(matches!(looked, Intake::Later(_)), "{looked:?}");
 }
 
 #[test]
