@@ -250,7 +250,8 @@ impl Lane {
 /// All lanes, and whose turn it is. A lane that may not send yet costs nothing until it may, however many there are.
 #[derive(Debug)]
 pub struct Lanes {
-    lanes: HashMap<Arc<str>, Lane>,
+    /// In boxes: a table keeps places free, and a free place should cost eight bytes and not two hundred.
+    lanes: HashMap<Arc<str>, Box<Lane>>,
     /// Lanes that may send, in turn.
     turn: VecDeque<Arc<str>>,
     /// Lanes that may send later, by when that is at the earliest.
@@ -284,9 +285,9 @@ impl Lanes {
 
     /// The lanes in trouble of their own and when each is tried next, at most so many, the soonest first.
     pub fn troubled(&self, most: usize) -> Vec<(Arc<str>, Instant)> {
-        let waits = |(key, lane): (&Arc<str>, &Lane)| Some((key.clone(), lane.not_before?));
+        let troubled = self.lanes.iter().filter(|(_, lane)| lane.troubles > 0);
         let mut troubled: Vec<_> =
-            self.lanes.iter().filter(|(_, lane)| lane.troubles > 0).filter_map(waits).collect();
+            troubled.filter_map(|(key, lane)| Some((key.clone(), lane.not_before?))).collect();
         troubled.sort_by_key(|(_, at)| *at);
         troubled.truncate(most);
         troubled
@@ -471,7 +472,7 @@ impl Lanes {
 
     fn forget_if_idle(&mut self, session: &Arc<str>) {
         let is_idle = |lane: &Lane| lane.is_empty() && !lane.in_flight && lane.stand == Stand::Aside;
-        if self.lanes.get(session).is_some_and(is_idle)
+        if self.lanes.get(session).is_some_and(|lane| is_idle(lane))
             && let Some(lane) = self.lanes.remove(session)
         {
             self.in_trouble -= usize::from(lane.troubles > 0);

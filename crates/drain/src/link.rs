@@ -50,6 +50,11 @@ where
         }
     }
 
+    /// Whether the connection is being made: then each turn of the loop is a step of it.
+    pub(crate) fn is_connecting(&self) -> bool {
+        matches!(self.link, Link::Connecting(..))
+    }
+
     pub(crate) fn connect_if_due(&mut self, now: Instant) {
         if !matches!(self.link, Link::Down) {
             return;

@@ -45,7 +45,8 @@ pub struct Options {
     pub slow: Duration,
     /// How many deliveries may be under way in all, slow ones included.
     pub max_in_flight: usize,
-    /// How many pending entries are known at once; more stay on the disk until there is room.
+    /// How many pending entries are known at once; more stay on the disk until there is room. As many as fit into a table
+    /// of 2^18 places, of which an eighth stays free: with a few more it would take twice the memory.
     pub max_known: usize,
     /// What an attempt waits for.
     pub patience: Patience,
@@ -78,7 +79,7 @@ impl Default for Options {
             grace: Duration::from_secs(10),
             slow: Duration::from_secs(30),
             max_in_flight: 64,
-            max_known: 250_000,
+            max_known: 229_376,
             patience: Patience::default(),
             retry: retry::Policy::default(),
             breaker: breaker::Limits::default(),

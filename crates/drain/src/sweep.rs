@@ -25,6 +25,8 @@ use crate::lanes::Again;
 
 /// Files opened in one turn of the loop.
 const AT_ONCE: usize = 256;
+/// Files opened in one turn while something else waits for the turn to end.
+const A_FEW: usize = 32;
 /// How long something that was reported is left alone.
 const LEFT_ALONE: Duration = Duration::from_secs(60);
 /// How long a file that was not ready is left alone.
@@ -231,11 +233,15 @@ where
     }
 
     /// How many names are opened in this turn. While there is enough for others to send, only a few more than were
-    /// sent: a record that is taken in much too early is read a second time, and what is ready waits for the disk.
+    /// sent: a record that is taken in much too early is read a second time, and what is ready waits for the disk. And
+    /// only a few while the connection is being made, which takes some turns and comes before the first delivery.
     fn bite(&self) -> usize {
+        if self.is_connecting() {
+            return A_FEW;
+        }
         let idle = self.lanes.count().saturating_sub(self.started.len() + self.lanes.in_trouble());
         let enough = self.breaker.window() * 2;
-        if enough > 0 && idle >= enough { (self.boarded + 32).min(AT_ONCE) } else { AT_ONCE }
+        if enough > 0 && idle >= enough { (self.boarded + A_FEW).min(AT_ONCE) } else { AT_ONCE }
     }
 
     /// A good record: into its lane, or wherever else it asks to be.
