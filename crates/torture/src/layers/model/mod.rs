@@ -39,6 +39,8 @@ use crate::layer::{Outcome, Report};
 const TRACES: u64 = 120;
 const FULL: u64 = 5_000;
 const HUNTED: u64 = 60;
+/// Traces that are walked whatever the time.
+const FLOOR: u64 = 100;
 /// Traces walked side by side: they mostly wait.
 const WIDE: usize = 4;
 
@@ -55,29 +57,22 @@ pub(super) fn run(ground: &Ground) -> Outcome<Report> {
     let mut report = Report::default();
     if ground.hunts() {
         // Only the real programs can show a bug of theirs.
-        replay::run(ground, &mut report, HUNTED, 2)?;
+        replay::run(ground, &mut report, HUNTED, 0, 2)?;
         return Ok(report);
     }
     let traces = if ground.full { FULL } else { TRACES };
     let mut replayed = Report::default();
-    // The agent flushes only what it has moved by now, which the replay does not follow yet: the whole form alone.
-    let is_followed = ground.full;
     std::thread::scope(|scope| {
-        let walk = scope.spawn(|| match is_followed {
-            true => replay::run(ground, &mut replayed, traces, WIDE),
-            false => Ok(()),
-        });
+        let walk = scope.spawn(|| replay::run(ground, &mut replayed, traces, FLOOR, WIDE));
         let searched = searches(ground, &mut report);
         walk.join().unwrap_or_else(|_| Err("the replay panicked".into()))?;
         searched
     })?;
     report.absorb(replayed);
     report.at_least("unique", 5_000_000);
-    if ground.full {
-        report.at_least("traces", 100);
-        report.at_least("compared steps", 1_000);
-        report.at_least("replayed kills", 100);
-    }
+    report.at_least("traces", FLOOR);
+    report.at_least("compared steps", 1_000);
+    report.at_least("replayed kills", 100);
     Ok(report)
 }
 

@@ -42,8 +42,9 @@ const KILLS: u32 = 3;
 /// Faults of the gateway in one trace.
 const FAULTS: u32 = 2;
 
-/// Walks so many traces, several at a time, and stops at the first that goes wrong.
-pub(super) fn run(ground: &Ground, report: &mut Report, traces: u64, wide: usize) -> Outcome<()> {
+/// Walks so many traces, several at a time, and stops at the first that goes wrong. When its time is over it stops as
+/// well, but not before `floor` of them: a slow machine is no reason to see less.
+pub(super) fn run(ground: &Ground, report: &mut Report, traces: u64, floor: u64, wide: usize) -> Outcome<()> {
     runs::close(ground, report)?;
     if ground.hunts() && report.violated() > 0 {
         return Ok(());
@@ -52,9 +53,9 @@ pub(super) fn run(ground: &Ground, report: &mut Report, traces: u64, wide: usize
     let is_over = AtomicBool::new(false);
     let all = Mutex::new(Report::default());
     let walk = || -> Outcome<()> {
-        while !is_over.load(Ordering::Relaxed) && !ground.left().is_zero() {
+        while !is_over.load(Ordering::Relaxed) {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= traces {
+            if number >= traces || number >= floor && ground.left().is_zero() {
                 break;
             }
             let mut own = Report::default();
@@ -129,7 +130,7 @@ fn one(ground: &Ground, number: u64, report: &mut Report) -> Outcome<()> {
         kills: KILLS,
         faults: FAULTS,
         people: 2,
-        agent_flushes: HashSet::new(),
+        agent_owes: HashSet::new(),
         done: Report::default(),
     };
     let walked = trace.walk();
@@ -173,8 +174,8 @@ struct Trace<'a> {
     kills: u32,
     faults: u32,
     people: u32,
-    /// What the agent flushed since its last move.
-    agent_flushes: HashSet<Dir>,
+    /// What the agent has to flush before it may send: the directories it moved entries into `sending/` through.
+    agent_owes: HashSet<Dir>,
     done: Report,
 }
 
@@ -183,7 +184,7 @@ enum Step {
     /// Before or after a name is changed.
     Name {
         is_entry: bool,
-        from_sending: bool,
+        from: Option<Dir>,
         to: Option<Dir>,
     },
     Flushed(Dir),
@@ -251,15 +252,14 @@ impl Trace<'_> {
                 let (from, to) = (stop.text(from)?, stop.text(to)?);
                 let to = inside(Path::new(&to)).filter(|dir| Dir::STATES.contains(dir))?;
                 let from = inside(Path::new(&from));
-                let from_sending = from == Some(Dir::Sending);
                 let is_name = stop.is_entry || stop.result >= 0;
-                is_name.then_some(Step::Name { is_entry: stop.is_entry, from_sending, to: Some(to) })
+                is_name.then_some(Step::Name { is_entry: stop.is_entry, from, to: Some(to) })
             }
             "unlink" | "unlinkat" => {
                 let path = stop.text(usize::from(stop.name() == "unlinkat"))?;
                 let dir = inside(Path::new(&path)).filter(|dir| Dir::STATES.contains(dir))?;
                 let is_entry = stop.is_entry || dir == Dir::Tmp;
-                Some(Step::Name { is_entry, from_sending: dir == Dir::Sending, to: None })
+                Some(Step::Name { is_entry, from: Some(dir), to: None })
             }
             "fsync" | "fdatasync" if !stop.is_entry && stop.result == 0 => {
                 let file = stop.file(0)?;
@@ -332,23 +332,27 @@ impl Trace<'_> {
     fn agent(&mut self) -> Outcome<()> {
         let mut command = self.place.agent()?;
         self.watcher.agent_starts();
-        self.agent_flushes.clear();
+        // What a dead agent has left there may have come from anywhere, and nothing says what it had flushed.
+        let is_in_doubt = std::fs::read_dir(self.place.spool.join(Dir::Sending.name()))?.next().is_some();
+        let sources = [Dir::Sending, Dir::New, Dir::Deferred];
+        self.agent_owes = sources.into_iter().filter(|_| is_in_doubt).collect();
+        self.watcher.agent_owes(is_in_doubt)?;
         let ended = trace::run(&mut command, AGENT, &mut |stop| {
             let Some(step) = self.step_of(stop) else { return Ok(trace::Act::Go) };
-            let is_burnt =
-                matches!(step, Step::Name { is_entry: false, from_sending: true, to: Some(Dir::Sending) });
+            let is_burnt = matches!(
+                step,
+                Step::Name { is_entry: false, from: Some(Dir::Sending), to: Some(Dir::Sending) }
+            );
             match step {
                 Step::Flushed(dir) => {
-                    self.agent_flushes.insert(dir);
-                    if [Dir::Sending, Dir::New].iter().all(|dir| self.agent_flushes.contains(dir)) {
-                        self.watcher.agent_flushed()?;
-                    } else {
-                        self.watcher.flushed(dir);
-                    }
+                    self.watcher.flushed(dir);
+                    self.agent_owes.remove(&dir);
+                    self.watcher.agent_owes(!self.agent_owes.is_empty())?;
                 }
-                Step::Name { is_entry: false, to, .. } => {
+                Step::Name { is_entry: false, from, to } => {
                     if to == Some(Dir::Sending) {
-                        self.agent_flushes.clear();
+                        self.agent_owes.extend([Dir::Sending].into_iter().chain(from));
+                        self.watcher.agent_owes(true)?;
                     }
                     self.look("the agent moved an entry")?;
                 }

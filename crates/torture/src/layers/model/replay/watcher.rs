@@ -6,7 +6,8 @@
 //! programs did what the model does not know, and one of the two is wrong.
 //!
 //! A flush is no step that changes a name. It is seen by itself, and where the model waits for one ([`Act::Sync`],
-//! [`Act::Flush`]) it goes on only when the program has really made it.
+//! [`Act::Flush`]) it goes on only when the program has really made it: an agent's delivery while the agent owes no flush
+//! of what it moved, and only if all names of the delivery are on the model's disk as well.
 
 use std::collections::HashSet;
 
@@ -15,7 +16,7 @@ use spooldir::{Dir, Entry, Key};
 use super::super::atlas::{ABSENT, Ev, Place};
 use super::super::promises;
 use super::super::protocol::{Act, Protocol};
-use super::super::world::{File, Life, Phase, RECORDS, Step, World};
+use super::super::world::{File, Life, Phase, RECORDS, Step, World, members};
 use crate::layer::Outcome;
 
 /// More worlds than this are not one set any more, but a search.
@@ -46,6 +47,8 @@ pub(super) struct Watcher<'a> {
     seen: Seen,
     /// The producer that is at work.
     producer: Option<usize>,
+    /// Whether the agent has moved names that a delivery may rest on, and has not flushed all of them yet.
+    agent_owes: bool,
     /// Whether an entry was seen beyond the bounds.
     pub(super) is_beyond: bool,
     /// Steps that were compared.
@@ -60,6 +63,7 @@ impl<'a> Watcher<'a> {
             minted: Vec::new(),
             seen: Seen::default(),
             producer: None,
+            agent_owes: false,
             is_beyond: false,
             steps: 0,
         }
@@ -114,10 +118,24 @@ impl<'a> Watcher<'a> {
         };
         acts.extend(more.into_iter().filter(is_at_work));
         // These are seen, or not done here.
-        acts.retain(|act| {
-            !matches!(act, Act::Start { .. } | Act::Flush { .. } | Act::Restart { burns: false })
+        acts.retain(|act| match act {
+            Act::Start { .. } | Act::Restart { burns: false } => false,
+            Act::Flush { .. } => !self.agent_owes,
+            _ => true,
         });
         acts
+    }
+
+    /// The world after a step. That a delivery may be sent is no flush here: those are seen ([`Watcher::flushed`]), and
+    /// have brought the names to the disk, or it may not.
+    fn after(&self, world: &World, act: Act) -> Option<World> {
+        let Act::Flush { a, l } = act else {
+            return stateright::Model::next_state(self.protocol, world, act);
+        };
+        let mut next = *world;
+        let flight = &mut next.agents[a].flights[l];
+        flight.phase = Phase::Ready;
+        members(flight.members).all(|r| world.files[r].unsynced() == 0).then_some(next)
     }
 
     /// Adds all worlds that what is not seen leads to.
@@ -126,7 +144,7 @@ impl<'a> Watcher<'a> {
         while let Some(world) = open.pop() {
             let places = places(&world);
             for act in self.steps_of(&world) {
-                let Some(next) = stateright::Model::next_state(self.protocol, &world, act) else { continue };
+                let Some(next) = self.after(&world, act) else { continue };
                 let is_hidden = self::places(&next) == places
                     && next.files.iter().zip(most).all(|(file, most)| file.commits <= *most);
                 if is_hidden && self.worlds.insert(next) {
@@ -162,8 +180,7 @@ impl<'a> Watcher<'a> {
             let mut next = HashSet::new();
             for world in &self.worlds {
                 for act in self.steps_of(world) {
-                    let after = stateright::Model::next_state(self.protocol, world, act);
-                    next.extend(after.filter(|after| places(after) == seen.places));
+                    next.extend(self.after(world, act).filter(|after| places(after) == seen.places));
                 }
             }
             self.worlds = next;
@@ -209,29 +226,15 @@ impl<'a> Watcher<'a> {
             .collect();
     }
 
-    /// The agent has flushed all that a delivery waits for before it is sent.
-    pub(super) fn agent_flushed(&mut self) -> Outcome<()> {
-        if self.is_beyond {
-            return Ok(());
+    /// Whether the agent owes a flush from now on. While it does, nothing that it took or resumed may be sent; what was
+    /// flushed before may.
+    pub(super) fn agent_owes(&mut self, owes: bool) -> Outcome<()> {
+        let is_paid = self.agent_owes && !owes;
+        self.agent_owes = owes;
+        if is_paid && !self.is_beyond {
+            // What the gateway did since the last moment is found at the next one.
+            self.close(&self.seen.commits.map(|n| n.saturating_add(1)))?;
         }
-        let most = self.seen.commits;
-        // What the gateway did since the last moment is found at the next one.
-        self.close(&most.map(|n| n.saturating_add(1)))?;
-        let protocol = self.protocol;
-        self.worlds = self
-            .worlds
-            .drain()
-            .map(|mut world| {
-                for l in 0..world.agents[0].flights.len() {
-                    if world.agents[0].flights[l].phase == Phase::Boarding {
-                        protocol.drain(&mut world, Act::Flush { a: 0, l });
-                    }
-                }
-                world
-            })
-            .collect();
-        self.flushed(Dir::Sending);
-        self.flushed(Dir::New);
         Ok(())
     }
 
