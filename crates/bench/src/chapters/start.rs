@@ -153,7 +153,7 @@ fn run(bench: &Bench) -> Outcome<Findings> {
         (format!("B a record, {} pending", sizes.last().copied().unwrap_or_default()), 2500.0);
     let memory = Check::new(name, Aim::AtMost(100.0), last.1).limit(Aim::AtMost(limit));
     findings.check(
-        memory.because("the number of entries that are remembered is bounded, and half of it are lanes"),
+        memory.because("the entries that are remembered, a bounded number, and a hundred thousand lanes"),
     );
     Ok(findings)
 }
