@@ -9,7 +9,9 @@
 //!   their changes are in no order at all. For one file they are: a rename is one step, and a file does not come by its
 //!   second name before its first. Data that was not flushed may be missing, cut short, zeroed or torn at either end.
 //!
-//! In both a flush of a file that failed drops what it should have written: a later flush says yes and writes nothing
+//! In both a name that had to be free is given to another file only after it was taken from the first: an image in which
+//! a link came to the platter and the move that made room for it did not would be one of a link that overwrites. And in
+//! both a flush of a file that failed drops what it should have written: a later flush says yes and writes nothing
 //! (Rebello et al., "Can Applications Recover from fsync Failures?", ATC '20). A failed flush of a directory keeps
 //! nothing back from a later one: file systems either try again or stop.
 //!
@@ -146,12 +148,13 @@ impl History<'_> {
         let chains = self.chains(upto, model);
         // Everything done, nothing lost: a kill.
         let all: Vec<usize> = chains.iter().map(|chain| chain.ops.len()).collect();
-        let names = self.names(&chains, &all);
-        let hash = hash(&names, &[], &extents);
-        let kill =
-            State { hash, is_kill: true, names: &names, shapes: &[], extents: &extents, end: self.end };
-        if !see(&kill) {
-            return false;
+        if let Some(names) = self.names(&chains, &all) {
+            let hash = hash(&names, &[], &extents);
+            let kill =
+                State { hash, is_kill: true, names: &names, shapes: &[], extents: &extents, end: self.end };
+            if !see(&kill) {
+                return false;
+            }
         }
         let sizes: Vec<u64> = chains.iter().map(|c| (c.ops.len() - c.forced) as u64 + 1).collect();
         let mut lengths = vec![0; chains.len()];
@@ -159,7 +162,7 @@ impl History<'_> {
             for (at, chain) in chains.iter().enumerate() {
                 lengths[at] = chain.forced + choice[at];
             }
-            let names = self.names(&chains, &lengths);
+            let Some(names) = self.names(&chains, &lengths) else { return true };
             self.each_content(&names, &extents, model, bounds.data, chance, see)
         })
     }
@@ -252,16 +255,30 @@ impl History<'_> {
         chains
     }
 
-    /// The names that are left when each chain came so far.
-    fn names(&self, chains: &[Chain], lengths: &[usize]) -> Image {
+    /// The names that are left when each chain came so far; none when it cannot have come to that.
+    fn names(&self, chains: &[Chain], lengths: &[usize]) -> Option<Image> {
         let mut image = Image { made: self.base.made, dirs: self.base.dirs.clone(), files: Vec::new() };
         let mut done: Vec<usize> =
             chains.iter().zip(lengths).flat_map(|(chain, len)| &chain.ops[..*len]).copied().collect();
         done.sort_unstable();
         for at in done {
-            image.apply(&self.log[at]);
+            let op = &self.log[at];
+            // Within one directory it is only intake that moves a file to a name that must be free; a reason is replaced.
+            let free = match op {
+                Op::Link(ino, to) => Some((ino, to)),
+                Op::Move(ino, from, to) if from.dir != to.dir || to.dir == number(Dir::New) => {
+                    Some((ino, to))
+                }
+                _ => None,
+            };
+            if let Some((ino, to)) = free
+                && image.find(to.dir, &to.name.text).is_some_and(|other| other != *ino)
+            {
+                return None;
+            }
+            image.apply(op);
         }
-        image
+        Some(image)
     }
 }
 

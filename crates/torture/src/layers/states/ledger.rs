@@ -54,6 +54,9 @@ pub(super) struct Run {
 pub(super) struct Ledger {
     pub(super) records: Vec<Kept>,
     pub(super) runs: Vec<Run>,
+    /// Files whose retention was over when upkeep looked at them. A power cut may bring them back as receipts; then they
+    /// are as old as they were, and go again.
+    pub(super) over: Vec<Ino>,
 }
 
 /// The bit of a directory of `Dir::STATES`.
@@ -122,9 +125,20 @@ impl Ledger {
         })
     }
 
+    /// Whether it is a receipt whose retention is over: it stands for nothing that was promised.
+    pub(super) fn is_over(&self, seen: &Seen) -> bool {
+        matches!(seen.dir, Dir::Done | Dir::Dismissed) && self.over.contains(&seen.ino)
+    }
+
+    fn in_force(&self, image: &Image) -> Vec<Seen> {
+        let mut seen = entries(image);
+        seen.retain(|s| !self.is_over(s));
+        seen
+    }
+
     /// What must hold as soon as the power is back: nothing partial is visible, and what was promised is there.
     pub(super) fn judge_raw(&self, image: &Image) -> Result<(), String> {
-        let seen = entries(image);
+        let seen = self.in_force(image);
         if let Some(s) = seen.iter().find(|s| !self.is_known(s, image) && !self.is_torn(s, image)) {
             let what = says(image.file(s.ino));
             return Err(format!("{} holds {what:?}, which nobody published", s.place()));
@@ -137,7 +151,7 @@ impl Ledger {
 
     /// What must hold after recovery: as before, and everything is in exactly one place.
     pub(super) fn judge(&self, image: &Image) -> Result<(), String> {
-        let seen = entries(image);
+        let seen = self.in_force(image);
         for record in &self.records {
             self.judge_record(record, &seen, image, false)?;
         }

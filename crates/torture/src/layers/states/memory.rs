@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use spooldir::Dir;
 use spooldir::fs::Meta;
 
-use super::disk::{ABOVE, DirNo, Image, Ino, Name, Op, Place, ROOT, number};
+use super::disk::{ABOVE, DIRS, DirNo, Image, Ino, Name, Op, Place, ROOT, number};
 
 /// In which of its ways the file system works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +167,14 @@ impl MemFs {
         let mut inner = self.inner();
         inner.fault = None;
         inner.dead = false;
+    }
+
+    /// Time goes by: whatever was done so far is on the platter.
+    pub(super) fn settle(&self) {
+        let mut inner = self.inner();
+        let files = u32::try_from(inner.image.files.len()).unwrap_or(u32::MAX);
+        (0..files).for_each(|ino| inner.record(Op::Sync(ino)));
+        (0..DIRS).for_each(|dir| inner.record(Op::SyncDir(dir)));
     }
 
     /// How many changes were made, or failed.

@@ -48,6 +48,10 @@ const GOAL: u64 = 10_000_000;
 /// States that a run of the usual length looks at even on a machine that needs longer for them, within bounds.
 const FLOOR: u64 = 200_000;
 const LONGER: u32 = 4;
+/// Scripts at random that a run of the usual length acts at least.
+const RANDOM: usize = 50;
+/// One script in so many is one at random, until the written ones are all done.
+const ONE_IN: usize = 4;
 /// What stays of the budget when no new script is begun.
 const RESERVE: Duration = Duration::from_secs(2);
 
@@ -88,6 +92,7 @@ pub(super) fn run(ground: &Ground) -> Outcome<Report> {
     }
     if !ground.hunts() {
         report.at_least("scripts", if ground.full { written.len() } else { PLAIN } as u64);
+        report.at_least("scripts at random", if floor(ground) > 0 { RANDOM } else { 0 } as u64);
         report.at_least("states", floor(ground));
         let states = report.counted("states");
         if states < GOAL {
@@ -120,16 +125,22 @@ impl Tally {
     /// Whether the `at`-th script is one too many.
     fn is_enough(&self, at: usize, written: usize, ground: &Ground) -> bool {
         let states = self.states.load(Ordering::Relaxed);
-        if self.stop.load(Ordering::Relaxed) || states >= GOAL && at >= written {
+        let is_through = turn(at, ground).1 >= written;
+        if self.stop.load(Ordering::Relaxed) || is_through && (states >= GOAL || ground.hunts()) {
             return true;
         }
-        // Scripts at random are for the whole form: some of theirs (an act repeated on what is gone) are not judged right.
-        if at >= written && !ground.full {
-            return true;
-        }
-        let is_late =
-            ground.left() < RESERVE && states >= floor(ground) || ground.spent() > ground.budget * LONGER;
+        let has_seen_enough = floor(ground) == 0 || states >= floor(ground) && at >= PLAIN + RANDOM * ONE_IN;
+        let is_late = ground.left() < RESERVE && has_seen_enough || ground.spent() > ground.budget * LONGER;
         !ground.full && at >= PLAIN && is_late
+    }
+}
+
+/// Whether the `at`-th script is one at random, and how many written ones come before it. One is at random now and then,
+/// for a short run does not come to the end of the written ones; a hunt needs none.
+fn turn(at: usize, ground: &Ground) -> (bool, usize) {
+    match at.checked_sub(PLAIN) {
+        Some(rest) if !ground.hunts() => (rest % ONE_IN == ONE_IN - 1, at - rest / ONE_IN),
+        _ => (false, at),
     }
 }
 
@@ -208,10 +219,11 @@ fn work(ground: &Ground, n: usize, written: &[Plan], tally: &Tally) -> Outcome<R
         }
         let mut chance = ground.chance(&format!("script {at}"));
         let drawn;
-        let plan = match written.get(at) {
-            Some(plan) => plan,
-            None => {
+        let plan = match turn(at, ground) {
+            (false, at) if at < written.len() => &written[at],
+            _ => {
                 drawn = draw(&mut chance);
+                report.count("scripts at random", 1);
                 &drawn
             }
         };

@@ -15,6 +15,8 @@ use crate::layer::Outcome;
 impl Scene {
     /// What every start does after a crash, and what the producers do that were told nothing.
     pub(super) fn recover(&mut self, patience: Duration) -> Outcome<()> {
+        // The agent takes away what is old before it looks at what is new.
+        self.prune_again()?;
         self.intake(Duration::ZERO)?;
         self.take_up(Dir::Sending)?;
         self.take_up(Dir::Deferred)?;

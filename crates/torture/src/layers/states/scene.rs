@@ -14,8 +14,8 @@ use spooldir::publish::Published;
 use spooldir::run::{Intent, Standing, lost_record};
 use spooldir::{Dir, Entry, Error, Event, Id, Key, Spool};
 
-use super::disk::Image;
-use super::ledger::{Kept, Ledger, Run, Word, bit, entries};
+use super::disk::{Image, number};
+use super::ledger::{Kept, Ledger, Run, Seen, Word, bit, entries};
 use super::memory::{MemFs, Way};
 
 /// The whole day after which everything that can be old is.
@@ -169,6 +169,9 @@ impl Scene {
         let Some(entry) = self.ready(at)? else { return Ok(()) };
         let Ok(state) = spooldir::entry::next(&entry.state, event) else { return Ok(()) };
         let to = Entry::new(entry.id.clone(), state);
+        // A receipt that upkeep failed to remove, and that goes back to work, is as new again.
+        let of = self.fs.look(|image| image.find(number(entry.dir()), &entry.file_name()));
+        self.ledger.over.retain(|ino| Some(*ino) != of);
         self.allow(at, &to);
         let has_reason = matches!(event, Event::Condemn | Event::Hold | Event::Dismiss);
         if has_reason {
@@ -179,9 +182,10 @@ impl Scene {
             self.spool()?.advance(&entry, event)?;
         }
         if is_kept {
-            // A retry has flushed itself.
+            // A retry has flushed itself; for the others `spool` does. Both ends, for of two names of a file the one
+            // further on in an entry's life stays, and a person may have moved it back.
             if *event != Event::Retry {
-                self.flush(to.dir())?;
+                self.spool()?.flush_move(&entry, &to)?;
             }
             self.insist(at, &to);
         }
@@ -252,7 +256,10 @@ impl Scene {
 
     /// Somebody drops a file by hand, with flushes or without.
     pub(super) fn drop_file(&mut self, slot: u8, is_careful: bool) -> Result<(), Error> {
-        let at = self.enter(slot, None, Scene::record(None, slot, "dropped"));
+        // Without an id, the same words dropped twice are two records. Each says which it is, so that the ledger can tell
+        // them apart.
+        let before = self.ledger.records.iter().filter(|r| r.slot == slot).count();
+        let at = self.enter(slot, None, Scene::record(None, slot, &format!("dropped after {before}, by")));
         let name = format!("my report {slot}.json");
         self.ledger.records[at].is_careless |= !is_careful;
         self.mark();
@@ -308,16 +315,34 @@ impl Scene {
 
     /// Old receipts go, and whatever else upkeep takes away.
     pub(super) fn prune(&mut self) -> Result<(), Error> {
+        // A retention is a week. No disk keeps a change in its memory for that long: what was done before is there.
+        self.fs.settle();
         let receipts = bit(Dir::Done) | bit(Dir::Dismissed);
         for record in self.ledger.records.iter_mut().filter(|r| r.dirs & receipts != 0) {
             record.may_be_gone = true;
         }
+        let is_receipt = |s: &Seen| matches!(s.dir, Dir::Done | Dir::Dismissed);
+        let old =
+            self.fs.look(|image| entries(image).into_iter().filter(is_receipt).map(|s| s.ino).collect());
+        self.ledger.over = old;
         self.mark();
         let now = super::begun_ms() + FAR;
         let spool = self.spool()?;
         let week = Duration::from_secs(7 * 86_400);
         spool.prune(spool.receipts_older(&[Dir::Done, Dir::Dismissed], now, week, 1000)?, None)?;
         self.sweep()
+    }
+
+    /// Receipts that were old before a power cut brought them back go again, as at every start of the agent.
+    pub(super) fn prune_again(&self) -> Result<(), Error> {
+        let is_over = |s: &Seen| self.ledger.is_over(s);
+        let old: Vec<Entry> = self
+            .fs
+            .look(|image| entries(image).into_iter().filter(is_over).filter_map(|s| s.entry).collect());
+        if !old.is_empty() {
+            self.spool()?.prune(old, None)?;
+        }
+        Ok(())
     }
 
     pub(super) fn sweep(&self) -> Result<(), Error> {
@@ -331,6 +356,10 @@ impl Scene {
 
     /// A wrapper opens a run, and starts its job once that is said to be kept.
     pub(super) fn open_run(&mut self, id: &Id, real_runs: &Path) -> Result<(), Error> {
+        // An id that is known already is not given to another run.
+        if self.spool()?.find(id)?.is_some() {
+            return Ok(());
+        }
         // The lease is a lock of the kernel's, in a real directory; nobody holds it after a crash.
         std::fs::remove_file(real_runs.join(format!("{id}.lock"))).ok();
         if !self.ledger.runs.iter().any(|run| run.id == *id) {
@@ -342,7 +371,8 @@ impl Scene {
             id: id.to_string(),
             session_key: Some("agent:main:main".into()),
             command: vec!["make".into()],
-            started_at: 1,
+            // No two runs start at the same time under the same id.
+            started_at: self.fs.position() as u64,
             ..Intent::default()
         };
         drop(self.spool()?.open_run(id, &intent)?);
